@@ -1,0 +1,321 @@
+"""Configuration: frozen, validated where it is born, JSON there and back.
+
+A variation of the method is a field here, never a subclass or an environment variable.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar, get_args
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from maskwright.errors import ConfigError
+
+FORMAT_VERSION = 1
+
+Padding = Literal["same", "valid"]
+Norm = Literal["none", "batch"]
+LossName = Literal["dice", "ce", "dice+ce"]
+Precision = Literal["auto", "float32", "bfloat16"]
+MaskKind = Literal["auto", "values", "bool", "palette", "rgb", "objects"]
+Layout = Literal["auto", "contiguous", "channels_last"]
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+NonNegative = Annotated[float, Field(ge=0.0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ModelConfig(_Section):
+    """The network.
+
+    Args:
+        channels: Channels of the image.
+        classes: Classes of the mask, background included.
+        depth: Number of poolings; a network of depth 4 has five levels.
+        width: Channels of the first level; each level below doubles them.
+        padding: ``same`` keeps the size, ``valid`` is the published, unpadded network.
+        norm: Normalisation after each 3×3 convolution.
+        dropout: Probability of dropping a value at the two lowest levels of the encoder.
+    """
+
+    channels: Annotated[int, Field(ge=1, le=64)] = 1
+    classes: Annotated[int, Field(ge=2, le=255)] = 2
+    depth: Annotated[int, Field(ge=1, le=8)] = 4
+    width: Annotated[int, Field(ge=1, le=1024)] = 16
+    padding: Padding = "same"
+    norm: Norm = "batch"
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+
+
+class DataConfig(_Section):
+    """How files become samples.
+
+    Args:
+        labels: Class names with the mask values that mean them, in class order, as
+            ``(("cell", 255), ("membrane", 0))``; empty means: recognise them.
+            A name given twice merges its values; RGB colours are written as ``0xRRGGBB``.
+        mask_kind: How mask values are meant; ``auto`` recognises it.
+        group_by: Regular expression whose first group (or whole match) names what must not be
+            split, such as a patient; ``None`` means: recognise it.
+        validation_share: Share of the groups kept from training to choose the best weights.
+        test_share: Share of the groups never seen in training.
+    """
+
+    labels: tuple[tuple[str, int], ...] = ()
+    mask_kind: MaskKind = "auto"
+    group_by: str | None = None
+    validation_share: Share = 0.15
+    test_share: Share = 0.2
+
+
+class AugmentConfig(_Section):
+    """Random changes of each training patch; every strength may be zero.
+
+    Args:
+        flip: Probability of each mirroring, and of a turn by 90 degrees.
+        rotate_deg: Largest rotation.
+        scale: Largest relative change of size, 0.2 meaning from 1/1.2 to 1.2.
+        elastic_px: Standard deviation of the displacements on a coarse grid (the paper: 10).
+        elastic_grid: Grid points along each side (the paper: 3).
+        gamma: Largest relative change of the exponent of the intensities.
+        brightness: Largest shift, in standard deviations of the image.
+        contrast: Largest relative change of contrast.
+        blur_px: Largest standard deviation of a Gaussian blur.
+        noise: Largest standard deviation of noise, in standard deviations of the image.
+        share: Probability of each intensity change for each patch.
+    """
+
+    flip: Share = 0.5
+    rotate_deg: Annotated[float, Field(ge=0.0, le=180.0)] = 30.0
+    scale: NonNegative = 0.25
+    elastic_px: NonNegative = 6.0
+    elastic_grid: Annotated[int, Field(ge=2, le=16)] = 3
+    gamma: NonNegative = 0.3
+    brightness: NonNegative = 0.2
+    contrast: NonNegative = 0.25
+    blur_px: NonNegative = 1.0
+    noise: NonNegative = 0.15
+    share: Share = 0.3
+
+
+class TrainConfig(_Section):
+    """The training loop. Exactly one of ``steps`` and ``minutes`` is set.
+
+    Args:
+        steps: Number of weight updates.
+        minutes: Time budget; the number of steps follows from the measured time of one.
+        batch: Patches a step.
+        patch_px: Side of a square patch (of the network's input).
+        loss: Names of the losses that are added.
+        learning_rate: Peak of the schedule.
+        warmup_share: Share of the steps in which the rate rises linearly to its peak.
+        weight_decay: AdamW's.
+        clip_norm: Largest norm of the gradient.
+        average: Decay of the running average of the weights that validation and prediction use.
+        foreground_share: Share of the patches centred on a class drawn evenly.
+        validations: How many times whole validation images are predicted.
+        precision: Number format of the convolutions; ``auto`` measures.
+        layout: Memory order of the tensors; ``auto`` measures.
+        seed: Seed of everything random.
+        augment: Random changes of the patches.
+    """
+
+    steps: Annotated[int, Field(ge=1)] | None = None
+    minutes: Positive | None = None
+    batch: Annotated[int, Field(ge=1)] = 4
+    patch_px: Annotated[int, Field(ge=8)] = 256
+    loss: LossName = "dice+ce"
+    learning_rate: Positive = 2e-3
+    warmup_share: Share = 0.05
+    weight_decay: NonNegative = 1e-2
+    clip_norm: Positive = 1.0
+    average: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.99
+    foreground_share: Share = 0.33
+    validations: Annotated[int, Field(ge=1)] = 10
+    precision: Precision = "auto"
+    layout: Layout = "auto"
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    augment: AugmentConfig = AugmentConfig()
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> TrainConfig:
+        if self.steps is not None and self.minutes is not None:
+            raise ValueError("give either steps or minutes, not both")
+        return self
+
+
+class PredictConfig(_Section):
+    """Prediction.
+
+    Args:
+        tile_px: Largest side of the network's input.
+        mirror_px: How far a padded network's image is mirrored beyond its border.
+        precision: Number format; ``auto`` measures on the first tile.
+    """
+
+    tile_px: Annotated[int, Field(ge=16)] = 1024
+    mirror_px: Annotated[int, Field(ge=0)] = 32
+    precision: Precision = "auto"
+
+
+class RunConfig(_Section):
+    """Everything needed to repeat a run; ``config.json`` of the run folder."""
+
+    version: int = FORMAT_VERSION
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    train: TrainConfig = TrainConfig()
+    predict: PredictConfig = PredictConfig()
+
+
+SectionT = TypeVar("SectionT", bound=_Section)
+
+
+def validate(kind: type[SectionT], values: Mapping[str, Any], *, subject: str) -> SectionT:
+    """A configuration from plain values, with errors that teach.
+
+    Args:
+        kind: The configuration class.
+        values: Field names and values, nested as the class is.
+        subject: What the values came from, for the message.
+
+    Raises:
+        ConfigError: For an unknown field (naming the nearest known one) or a value out of range.
+
+    Example:
+        >>> validate(ModelConfig, {"width": 32}, subject="--set").width
+        32
+    """
+    try:
+        return kind.model_validate(dict(values))
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(str(part) for part in first["loc"])
+        where = f"{subject} {path}".strip()
+        if first["type"] == "extra_forbidden":
+            known = sorted(field_paths(kind))
+            near = difflib.get_close_matches(path, known, n=1, cutoff=0.4)
+            raise ConfigError(
+                "config-unknown-key", where,
+                expected="a known setting", found=repr(path),
+                remedy=f"did you mean {near[0]}?" if near else f"use one of {', '.join(known)}",
+            ) from error
+        raise ConfigError(
+            "config-value", where,
+            expected=_plain(first["msg"]), found=repr(first.get("input")),
+            remedy="change this value; `maskwright train --help` shows the form",
+        ) from error
+
+
+def _plain(message: str) -> str:
+    text = message.removeprefix("Input should be ").removeprefix("Value error, ")
+    return text[:1].lower() + text[1:]
+
+
+def field_paths(kind: type[BaseModel], prefix: str = "") -> list[str]:
+    """All settings as dotted names, such as ``train.augment.flip``."""
+    paths: list[str] = []
+    for name, field in kind.model_fields.items():
+        inner = _section_of(field.annotation)
+        if inner is None:
+            paths.append(prefix + name)
+        else:
+            paths += field_paths(inner, f"{prefix}{name}.")
+    return paths
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None
+
+
+def apply_settings(config: RunConfig, settings: tuple[str, ...]) -> RunConfig:
+    """A copy with ``key=value`` settings applied; values are read as JSON, else as text.
+
+    A key may be dotted (``train.batch``) or, where only one setting ends so, short (``batch``).
+
+    Raises:
+        ConfigError: For an unknown or ambiguous key, or an illegal value.
+
+    Example:
+        >>> apply_settings(RunConfig(), ("width=32", "loss=dice")).model.width
+        32
+    """
+    values = config.model_dump()
+    known = field_paths(RunConfig)
+    for setting in settings:
+        key, separator, text = setting.partition("=")
+        key = key.strip()
+        matches = [p for p in known if p == key] or [p for p in known if p.endswith("." + key)]
+        if not separator or len(matches) != 1:
+            shorts = [p.rsplit(".", 1)[-1] for p in known]
+            near = difflib.get_close_matches(key.rsplit(".", 1)[-1], shorts, n=1)
+            remedy = f"did you mean {near[0]}?" if near else "see `maskwright train --help`"
+            if len(matches) > 1:
+                remedy = f"write one of {', '.join(matches)}"
+            raise ConfigError(
+                "config-unknown-key", f"--set {setting}",
+                expected="key=value with a known key", found=repr(key), remedy=remedy,
+            )
+        try:
+            value: Any = json.loads(text)
+        except json.JSONDecodeError:
+            value = text
+        target: dict[str, Any] = values
+        *parents, leaf = matches[0].split(".")
+        for parent in parents:
+            target = target[parent]
+        target[leaf] = value
+        if leaf == "steps":
+            target["minutes"] = None
+        elif leaf == "minutes":
+            target["steps"] = None
+    return validate(RunConfig, values, subject="--set")
+
+
+def parse_config(text: str, *, subject: str) -> RunConfig:
+    """A configuration from the text of a ``config.json``.
+
+    Raises:
+        ConfigError: With the line of a JSON error, for a duplicate key, for a run made by a
+            newer version, and for whatever :func:`validate` refuses.
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in pairs]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise ConfigError(
+                    "config-duplicate-key", subject,
+                    expected="each key once", found=f"{key!r} twice", remedy="delete one of them",
+                )
+        return dict(pairs)
+
+    try:
+        values = json.loads(text, object_pairs_hook=unique)
+    except json.JSONDecodeError as error:
+        raise ConfigError(
+            "config-json", f"{subject} line {error.lineno}",
+            expected="JSON", found=error.msg, remedy="mend that line",
+        ) from error
+    if not isinstance(values, dict):
+        raise ConfigError("config-json", subject, expected="a JSON object",
+                          found=type(values).__name__, remedy="restore the file")
+    version = values.get("version", FORMAT_VERSION)
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise ConfigError(
+            "config-newer", subject,
+            expected=f"a run of format {FORMAT_VERSION} or older", found=f"format {version}",
+            remedy="update maskwright with `pip install -U maskwright`",
+        )
+    return validate(RunConfig, values, subject=subject)

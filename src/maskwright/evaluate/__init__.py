@@ -1,0 +1,1 @@
+"""Measures that compare a prediction with the truth."""

@@ -1,0 +1,1 @@
+"""What the machine measures decides what is used."""

@@ -1,0 +1,1 @@
+"""From an image of any size to probabilities, tile by tile."""
