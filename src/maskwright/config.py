@@ -204,13 +204,17 @@ def validate(kind: type[SectionT], values: Mapping[str, Any], *, subject: str) -
             known = sorted(field_paths(kind))
             near = difflib.get_close_matches(path, known, n=1, cutoff=0.4)
             raise ConfigError(
-                "config-unknown-key", where,
-                expected="a known setting", found=repr(path),
+                "config-unknown-key",
+                where,
+                expected="a known setting",
+                found=repr(path),
                 remedy=f"did you mean {near[0]}?" if near else f"use one of {', '.join(known)}",
             ) from error
         raise ConfigError(
-            "config-value", where,
-            expected=_plain(first["msg"]), found=repr(first.get("input")),
+            "config-value",
+            where,
+            expected=_plain(first["msg"]),
+            found=repr(first.get("input")),
             remedy="change this value; `maskwright train --help` shows the form",
         ) from error
 
@@ -264,8 +268,11 @@ def apply_settings(config: RunConfig, settings: tuple[str, ...]) -> RunConfig:
             if len(matches) > 1:
                 remedy = f"write one of {', '.join(matches)}"
             raise ConfigError(
-                "config-unknown-key", f"--set {setting}",
-                expected="key=value with a known key", found=repr(key), remedy=remedy,
+                "config-unknown-key",
+                f"--set {setting}",
+                expected="key=value with a known key",
+                found=repr(key),
+                remedy=remedy,
             )
         try:
             value: Any = json.loads(text)
@@ -296,8 +303,11 @@ def parse_config(text: str, *, subject: str) -> RunConfig:
         for key in keys:
             if keys.count(key) > 1:
                 raise ConfigError(
-                    "config-duplicate-key", subject,
-                    expected="each key once", found=f"{key!r} twice", remedy="delete one of them",
+                    "config-duplicate-key",
+                    subject,
+                    expected="each key once",
+                    found=f"{key!r} twice",
+                    remedy="delete one of them",
                 )
         return dict(pairs)
 
@@ -305,17 +315,27 @@ def parse_config(text: str, *, subject: str) -> RunConfig:
         values = json.loads(text, object_pairs_hook=unique)
     except json.JSONDecodeError as error:
         raise ConfigError(
-            "config-json", f"{subject} line {error.lineno}",
-            expected="JSON", found=error.msg, remedy="mend that line",
+            "config-json",
+            f"{subject} line {error.lineno}",
+            expected="JSON",
+            found=error.msg,
+            remedy="mend that line",
         ) from error
     if not isinstance(values, dict):
-        raise ConfigError("config-json", subject, expected="a JSON object",
-                          found=type(values).__name__, remedy="restore the file")
+        raise ConfigError(
+            "config-json",
+            subject,
+            expected="a JSON object",
+            found=type(values).__name__,
+            remedy="restore the file",
+        )
     version = values.get("version", FORMAT_VERSION)
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise ConfigError(
-            "config-newer", subject,
-            expected=f"a run of format {FORMAT_VERSION} or older", found=f"format {version}",
+            "config-newer",
+            subject,
+            expected=f"a run of format {FORMAT_VERSION} or older",
+            found=f"format {version}",
             remedy="update maskwright with `pip install -U maskwright`",
         )
     return validate(RunConfig, values, subject=subject)

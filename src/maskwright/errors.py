@@ -9,7 +9,8 @@
     │   └── ImageReadError          one file that cannot be read as an image
     ├── OutputError                 something is in the way of writing
     ├── RunError                    a run folder or checkpoint that cannot be used
-    └── TrainingError               training that must not go on
+    ├── TrainingError               training that must not go on
+    └── Interrupted                 Ctrl-C or a termination signal, after everything was saved
 
 A message always has four parts (what it is about, what was expected, what was found, what to
 do) and a stable code that documentation and tests refer to.
@@ -33,6 +34,8 @@ class MaskwrightError(Exception):
         ...                     found="100", remedy="use 96 or 112"))
         '--tile: expected a multiple of 16, found 100. Use 96 or 112. [tile-size]'
     """
+
+    exit_status = 2
 
     def __init__(self, code: str, subject: str, *, expected: str, found: str, remedy: str) -> None:
         self.code = code
@@ -70,3 +73,23 @@ class RunError(MaskwrightError):
 
 class TrainingError(MaskwrightError):
     """Training that must not go on."""
+
+
+class Interrupted(MaskwrightError):
+    """Ctrl-C or a termination signal; everything was saved before this was raised.
+
+    Args:
+        signal_number: The signal, which decides the exit status as shells expect it.
+        subject: What was interrupted.
+        remedy: How to go on.
+    """
+
+    def __init__(self, signal_number: int, subject: str, *, remedy: str) -> None:
+        super().__init__(
+            "interrupted",
+            subject,
+            expected="to run to its end",
+            found=f"signal {signal_number}",
+            remedy=remedy,
+        )
+        self.exit_status = 128 + signal_number

@@ -87,9 +87,13 @@ def read_events(path: Path) -> list[Event]:
             continue
         if event.get("kind") in {"step", "validation"}:
             step = event["step"]
-            while events and events[-1].get("step", -1) >= step and (
-                events[-1]["kind"] in {"step", "validation"}
-                and (events[-1]["step"] > step or events[-1]["kind"] == event["kind"])
+            while (
+                events
+                and events[-1].get("step", -1) >= step
+                and (
+                    events[-1]["kind"] in {"step", "validation"}
+                    and (events[-1]["step"] > step or events[-1]["kind"] == event["kind"])
+                )
             ):
                 events.pop()
         events.append(event)

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+Number = TypeVar("Number", int, float)
+
+MAX_PIXELS = 500_000_000
+"""Largest number of pixels a file may declare: 22 000 × 22 000, far above a camera's picture and
+below what a forged header of a few bytes could ask for."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +24,7 @@ class Image:
         axes: One letter an axis, ``"CYX"``.
         spacing_mm: Pixel size in millimetres along Y and X, or ``None`` when the file does not say.
         palette: For indexed images the RGB colours, shape ``(n, 3)`` uint8, else ``None``.
+        exif_turned: Whether the file asked to be turned or mirrored, which was done on reading.
 
     Example:
         >>> Image(np.zeros((1, 4, 5), np.uint8)).size
@@ -28,6 +35,7 @@ class Image:
     axes: str = "CYX"
     spacing_mm: tuple[float, float] | None = None
     palette: NDArray[np.uint8] | None = None
+    exif_turned: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
@@ -38,3 +46,71 @@ class Image:
     def channels(self) -> int:
         """Number of channels."""
         return int(self.array.shape[0])
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of itself before its pixels are decoded.
+
+    Args:
+        size: Height and width in pixels, as the image is read (turned where the file asks for it).
+        channels: Channels of the image as it is read, alpha left out and a palette expanded.
+        dtype: Name of the data type, such as ``"uint8"``.
+        format: Name of the file format, such as ``"PNG"``.
+
+    Example:
+        >>> Header((512, 512), 1, "uint8", "PNG").size
+        (512, 512)
+    """
+
+    size: tuple[int, int]
+    channels: int
+    dtype: str
+    format: str
+
+
+def apply_orientation(array_CYX: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Turn an image upright as its EXIF or TIFF orientation tag asks.
+
+    Args:
+        array_CYX: Pixels as stored.
+        orientation: Value of the tag: 1 is upright, 2 to 8 are the other mirrorings and quarter
+            turns; any other value is read as upright.
+
+    Returns:
+        A view of shape ``(C, Y, X)``, for 5 to 8 with Y and X exchanged.
+
+    Source: TIFF 6.0, section 8, tag 274.
+
+    Example:
+        >>> apply_orientation(np.array([[[1, 2, 3]]]), 6).tolist()
+        [[[1], [2], [3]]]
+    """
+    if orientation not in range(2, 9):
+        return array_CYX
+    if orientation >= 5:
+        array_CYX = array_CYX.swapaxes(-1, -2)
+    if orientation in (3, 4, 7, 8):
+        array_CYX = array_CYX[..., ::-1, :]
+    if orientation in (2, 3, 6, 7):
+        array_CYX = array_CYX[..., ::-1]
+    return array_CYX
+
+
+def apply_orientation_to_pair(
+    pair: tuple[Number, Number], orientation: int
+) -> tuple[Number, Number]:
+    """Exchange a pair of values along Y and X where the orientation exchanges the axes.
+
+    Args:
+        pair: Values along Y and X as stored.
+        orientation: Value of the tag, see :func:`apply_orientation`.
+
+    Returns:
+        Values along Y and X of the upright image.
+
+    Example:
+        >>> apply_orientation_to_pair((480, 640), 6)
+        (640, 480)
+    """
+    return (pair[1], pair[0]) if orientation in range(5, 9) else pair

@@ -1,0 +1,110 @@
+"""What this machine is and which number format is fastest on it, measured."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+Layout = Literal["contiguous", "channels_last"]
+Precision = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class Numerics:
+    """Memory order of the tensors and number format of the convolutions.
+
+    Example:
+        >>> str(Numerics("channels_last", "bfloat16"))
+        'channels_last bfloat16'
+    """
+
+    layout: Layout
+    precision: Precision
+
+    def __str__(self) -> str:
+        return f"{self.layout} {self.precision}"
+
+
+ALL_NUMERICS = tuple(
+    Numerics(layout, precision)
+    for precision in ("bfloat16", "float32")
+    for layout in ("channels_last", "contiguous")
+)
+
+
+def candidates(layout: str, precision: str) -> list[Numerics]:
+    """The numerics a configuration leaves open; ``auto`` leaves all.
+
+    Example:
+        >>> [str(n) for n in candidates("channels_last", "auto")]
+        ['channels_last bfloat16', 'channels_last float32']
+    """
+    return [
+        n
+        for n in ALL_NUMERICS
+        if layout in ("auto", n.layout) and precision in ("auto", n.precision)
+    ]
+
+
+def fastest(
+    options: Sequence[Numerics], run: Callable[[Numerics], Callable[[], None]], repeats: int = 2
+) -> tuple[Numerics, Mapping[str, float]]:
+    """Time a few steps with each option and take the fastest.
+
+    Args:
+        options: What to compare; a single one is returned unmeasured.
+        run: Prepares an option and returns its step; the first step is not counted.
+        repeats: Counted steps of each option; the fastest counts, since noise only slows.
+
+    Returns:
+        The fastest option, and seconds a step for each that was measured.
+    """
+    if len(options) == 1:
+        return options[0], {}
+    seconds: dict[Numerics, float] = {}
+    for option in options:
+        step = run(option)
+        step()
+        times = []
+        for _ in range(repeats):
+            start = time.perf_counter()
+            step()
+            times.append(time.perf_counter() - start)
+        seconds[option] = min(times)
+    best = min(seconds, key=seconds.__getitem__)
+    return best, {str(option): value for option, value in seconds.items()}
+
+
+def describe_machine() -> dict[str, str]:
+    """Facts of this machine for the report: processor, cores, memory, system, PyTorch."""
+    facts = {
+        "system": platform.platform(terse=True),
+        "processor": _processor_name(),
+        "cores": str(os.cpu_count()),
+        "threads": str(torch.get_num_threads()),
+        "pytorch": torch.__version__,
+        "python": platform.python_version(),
+    }
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        size = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        facts["memory"] = f"{size / 2**30:.0f} GiB"
+    if torch.cuda.is_available():
+        facts["accelerator"] = torch.cuda.get_device_name()
+    return facts
+
+
+def _processor_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

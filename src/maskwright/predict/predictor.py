@@ -1,0 +1,119 @@
+"""Overlap-tile prediction of arrays of any size, with any callable as the network.
+
+Tiles read more than they keep (:mod:`maskwright.tiling`), so no seam can appear; what is needed
+beyond the image's border is mirrored. Only one tile is ever held as floats.
+
+Source: Ronneberger et al. 2015, arXiv 1505.04597, figure 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskwright.data import intensity
+from maskwright.tiling import Tile, TileRule, read_mirrored
+
+Engine = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""From a batch of tiles ``(B, C, Y, X)`` to probabilities ``(B, K, Y', X')``."""
+
+
+def predict_tiles(
+    image_CYX: NDArray[Any], engine: Engine, rule: TileRule, channels: int
+) -> Iterator[tuple[Tile, NDArray[np.float32]]]:
+    """Probabilities tile by tile, each cropped to what is kept.
+
+    Args:
+        image_CYX: Image in its own data type.
+        engine: The network.
+        rule: How it may be tiled.
+        channels: Channels the network takes.
+
+    Yields:
+        The tile and its probabilities, shape ``(K, Y, X)`` of the tile's ``write``.
+    """
+    measured = intensity.measure(image_CYX, channels)
+    for tile in rule.cover((image_CYX.shape[-2], image_CYX.shape[-1])):
+        pixels = read_mirrored(image_CYX, tile.read)
+        batch_BCYX = intensity.apply(pixels, measured, channels)[None]
+        probabilities_KYX = engine(batch_BCYX)[0]
+        rows, columns = tile.crop
+        yield tile, probabilities_KYX[:, rows.slice, columns.slice]
+
+
+def predict_classes(
+    image_CYX: NDArray[Any],
+    engine: Engine,
+    rule: TileRule,
+    channels: int,
+    *,
+    on_tile: Callable[[], None] | None = None,
+) -> NDArray[np.uint8]:
+    """The most probable class of every pixel; memory beyond the result is that of one tile.
+
+    Args:
+        image_CYX: Image in its own data type.
+        engine: The network.
+        rule: How it may be tiled.
+        channels: Channels the network takes.
+        on_tile: Called after each tile.
+
+    Returns:
+        Class ids, shape ``(Y, X)``.
+
+    Example:
+        >>> def dark(batch):
+        ...     return np.concatenate([(batch >= 0), (batch < 0)], axis=1).astype(np.float32)
+        >>> rule = TileRule(depth=1, padding="same", tile_px=64, mirror_px=0)
+        >>> image = np.array([[[0, 9], [9, 0]]], np.uint8)
+        >>> predict_classes(image, dark, rule, channels=1).tolist()
+        [[1, 0], [0, 1]]
+    """
+    classes_YX = np.empty(image_CYX.shape[-2:], np.uint8)
+    for tile, probabilities_KYX in predict_tiles(image_CYX, engine, rule, channels):
+        rows, columns = tile.write
+        classes_YX[rows.slice, columns.slice] = most_probable(probabilities_KYX)
+        if on_tile is not None:
+            on_tile()
+    return classes_YX
+
+
+def predict_probabilities(
+    image_CYX: NDArray[Any],
+    engine: Engine,
+    rule: TileRule,
+    channels: int,
+    *,
+    classes: int,
+    on_tile: Callable[[], None] | None = None,
+) -> NDArray[np.float32]:
+    """The probability of every class at every pixel.
+
+    Args:
+        image_CYX: Image in its own data type.
+        engine: The network.
+        rule: How it may be tiled.
+        channels: Channels the network takes.
+        classes: Number of classes.
+        on_tile: Called after each tile.
+
+    Returns:
+        Probabilities, shape ``(K, Y, X)``, summing to one.
+    """
+    result_KYX = np.empty((classes, *image_CYX.shape[-2:]), np.float32)
+    for tile, probabilities_KYX in predict_tiles(image_CYX, engine, rule, channels):
+        rows, columns = tile.write
+        result_KYX[:, rows.slice, columns.slice] = probabilities_KYX
+        if on_tile is not None:
+            on_tile()
+    return result_KYX
+
+
+def most_probable(probabilities_KYX: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Class ids from probabilities; the lower class where two are equal."""
+    if probabilities_KYX.shape[0] == 2:
+        return (probabilities_KYX[1] > probabilities_KYX[0]).astype(np.uint8)
+    return probabilities_KYX.argmax(0).astype(np.uint8)

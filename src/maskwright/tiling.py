@@ -1,0 +1,196 @@
+"""Tiles that cover an image: what each reads, what of its output is kept, where that goes.
+
+::
+
+        read.start      write.start          write.stop       read.stop
+            │◄── context ──►│◄──── kept ────────►│◄── context ──►│
+            ├───────────────┼────────────────────┼───────────────┤
+    ····▒▒▒▒│▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒│████████████████████│▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒│
+        ▲ mirrored          0 (border of the image)
+
+The kept parts of neighbouring tiles touch and never overlap. Every ``read`` starts on the same
+grid of 2^depth pixels, so a pixel is pooled with the same neighbours whichever tile computes it:
+with a context of at least the receptive field's radius all tilings agree, without seams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskwright import geometry
+from maskwright.errors import SizeError
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Pixels ``start`` to ``stop`` along one axis, ``stop`` excluded; may leave the image."""
+
+    start: int
+    stop: int
+
+    @property
+    def size(self) -> int:
+        """Number of pixels."""
+        return self.stop - self.start
+
+    @property
+    def slice(self) -> slice:
+        """The interval as an index."""
+        return slice(self.start, self.stop)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One tile of a cover.
+
+    Args:
+        read: What the network reads, one interval an axis, in image pixels; may leave the image.
+        crop: What of the network's output is kept, in output pixels.
+        write: Where that belongs, in image pixels; always inside.
+    """
+
+    read: tuple[Interval, ...]
+    crop: tuple[Interval, ...]
+    write: tuple[Interval, ...]
+
+
+@dataclass(frozen=True)
+class TileRule:
+    """How a network may be tiled.
+
+    Args:
+        depth: Number of poolings.
+        padding: ``same`` or ``valid``.
+        tile_px: Largest side of the network's input.
+        mirror_px: How far the image is mirrored beyond its border for a ``same`` network;
+            rounded up to 2^depth. Beyond that the network's own zero padding begins, wherever
+            tiles lie. A ``valid`` network always mirrors as much as it loses.
+
+    Example:
+        >>> rule = TileRule(depth=4, padding="valid", tile_px=572, mirror_px=0)
+        >>> [tile.read[0].size for tile in rule.cover((388,))]
+        [572]
+    """
+
+    depth: int
+    padding: str
+    tile_px: int
+    mirror_px: int
+
+    def cover(self, shape: tuple[int, ...]) -> list[Tile]:
+        """Tiles for an image of this shape, in row-major order.
+
+        Args:
+            shape: Size in pixels, one number an axis.
+
+        Raises:
+            SizeError: When ``tile_px`` leaves nothing to keep.
+        """
+        axes = [list(self._cover_axis(size)) for size in shape]
+        return [
+            Tile(*(tuple(part[i] for part in parts) for i in range(3))) for parts in product(*axes)
+        ]
+
+    def _cover_axis(self, size: int) -> Iterator[tuple[Interval, Interval, Interval]]:
+        step = geometry.divisor(self.depth)
+        loss = geometry.border_loss(self.depth, self.padding)
+        longest = _round_up(size, step)
+        largest = geometry.previous_legal_size(self.tile_px, self.depth, self.padding) or 0
+        domain: Interval | None = None
+        if self.padding == "valid":
+            context = loss
+            whole = largest - 2 * context >= size
+            longest = size if whole else longest
+        else:
+            context = geometry.halo(self.depth)
+            mirror = _round_up(self.mirror_px, step)
+            domain = Interval(-mirror, longest + mirror)
+            whole = domain.size <= self.tile_px
+        if whole:
+            kept = longest
+        else:
+            kept = self._kept_per_tile(largest, context, step)
+            # Equal tiles rather than a narrow last one: less context is computed twice.
+            kept = min(kept, _round_up(-(-size // -(-size // kept)), step))
+        for start in range(0, size, kept):
+            stop = min(start + kept, size)
+            first = start - context
+            last = first + geometry.next_legal_size(
+                min(kept, longest - start) + 2 * context, self.depth, self.padding
+            )
+            if domain is not None:
+                first, last = max(first, domain.start), min(last, domain.stop)
+            origin = first + loss
+            yield (
+                Interval(first, last),
+                Interval(start - origin, stop - origin),
+                Interval(start, stop),
+            )
+
+    def _kept_per_tile(self, largest: int, context: int, step: int) -> int:
+        kept = (largest - 2 * context) // step * step
+        if kept < step:
+            smallest = geometry.next_legal_size(step + 2 * context, self.depth, self.padding)
+            raise SizeError(
+                "tile-too-small",
+                "--tile",
+                expected=f"at least {smallest} px, since {context} px on each side are context",
+                found=f"{self.tile_px} px",
+                remedy=f"use {smallest} or more",
+            )
+        return kept
+
+
+def _round_up(size: int, step: int) -> int:
+    return -(-size // step) * step
+
+
+def mirror_index(interval: Interval, size: int) -> NDArray[np.intp]:
+    """Pixel to read for each position of an interval, mirrored at the image's borders.
+
+    The border pixel itself is not repeated, as in the paper's figure 2; an interval reaching
+    further than the image is wide is mirrored again.
+
+    Args:
+        interval: Positions along one axis.
+        size: Pixels of the image along it.
+
+    Example:
+        >>> mirror_index(Interval(-2, 5), 3).tolist()
+        [2, 1, 0, 1, 2, 1, 0]
+    """
+    positions = np.arange(interval.start, interval.stop)
+    if size == 1:
+        return np.zeros_like(positions)
+    period = 2 * (size - 1)
+    folded = np.abs(positions) % period
+    mirrored: NDArray[np.intp] = np.minimum(folded, period - folded)
+    return mirrored
+
+
+def read_mirrored(array_CYX: NDArray[Any], read: tuple[Interval, ...]) -> NDArray[Any]:
+    """Cut a window that may leave the image, mirrored where it does.
+
+    Args:
+        array_CYX: Image, shape ``(C, Y, X)``.
+        read: Intervals along Y and X.
+
+    Returns:
+        Window of shape ``(C, read[0].size, read[1].size)``; a view where it lies inside.
+    """
+    for offset, interval in enumerate(read):
+        axis = array_CYX.ndim - len(read) + offset
+        size = array_CYX.shape[axis]
+        if interval.start >= 0 and interval.stop <= size:
+            index: list[slice] = [slice(None)] * array_CYX.ndim
+            index[axis] = interval.slice
+            array_CYX = array_CYX[tuple(index)]
+        else:
+            array_CYX = np.take(array_CYX, mirror_index(interval, size), axis=axis)
+    return array_CYX

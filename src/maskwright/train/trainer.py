@@ -1,0 +1,385 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from maskwright.config import TrainConfig
+from maskwright.data.augment import apply_augmentation, draw_augmentation
+from maskwright.data.sampler import Patches, PatchSampler, Prefetch
+from maskwright.errors import Interrupted, RunError, TrainingError
+from maskwright.geometry import border_loss
+from maskwright.nn.checkpoint import (
+    State,
+    load_tensors,
+    read_checkpoint,
+    write_checkpoint,
+    write_model,
+)
+from maskwright.nn.losses import segmentation_loss, soft_dice
+from maskwright.nn.unet import UNet
+from maskwright.progress import Events
+from maskwright.train.diagnosis import Validation, diagnose
+from maskwright.train.schedule import average_decay, learning_rate, validation_steps
+from maskwright.train.signals import stop_requests
+
+_CHECKPOINT_EVERY_S = 30.0
+_OPTIMISER_KEYS = ("exp_avg", "exp_avg_sq", "step")
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one update reports: the loss and the mean soft Dice of its patches."""
+
+    loss: float
+    dice: float
+
+
+class Stepper:
+    """Network, optimiser and running average; does one update at a time.
+
+    Args:
+        network: The network to train; moved to the memory order.
+        config: The training settings.
+        layout: ``contiguous`` or ``channels_last``.
+        precision: ``float32`` or ``bfloat16`` for the convolutions; weights stay float32.
+    """
+
+    def __init__(self, network: UNet, config: TrainConfig, layout: str, precision: str) -> None:
+        self.config = config
+        self.format = torch.channels_last if layout == "channels_last" else torch.contiguous_format
+        self.precision = precision
+        self.network = network.to(memory_format=self.format)  # type: ignore[call-overload]
+        self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
+        self.device = next(network.parameters()).device
+        self._border_px = border_loss(network.config.depth, network.config.padding)
+        decayed = [p for p in network.parameters() if p.ndim > 1]
+        others = [p for p in network.parameters() if p.ndim <= 1]
+        self.optimiser = torch.optim.AdamW(
+            [
+                {"params": decayed, "weight_decay": config.weight_decay},
+                {"params": others, "weight_decay": 0.0},
+            ],
+            lr=config.learning_rate,
+            fused=True,
+        )
+
+    def prepare(self, patches: Patches, step: int) -> tuple[Tensor, Tensor]:
+        """A batch as tensors on the device, augmented; seed and step decide how."""
+        image = torch.from_numpy(patches.image_BCYX).to(self.device)
+        truth = torch.from_numpy(patches.truth_BYX).to(self.device)
+        generator = torch.Generator().manual_seed(_step_seed(self.config.seed, step))
+        drawn = draw_augmentation(self.config.augment, image.shape[0], generator)
+        image, truth = apply_augmentation(drawn, image, truth)
+        border = self._border_px
+        return image, truth[..., border:-border, border:-border] if border else truth
+
+    def update(self, image_BCYX: Tensor, truth_BYX: Tensor, step: int, rate: float) -> StepResult:
+        """One update of the weights and of their average.
+
+        Raises:
+            TrainingError: When the loss or the gradient is not finite; nothing was changed.
+        """
+        torch.manual_seed(_step_seed(self.config.seed, step))  # dropout
+        self.network.train()
+        image_BCYX = image_BCYX.contiguous(memory_format=self.format)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            logits_BKYX = self.network(image_BCYX)["logits"]
+        logits_BKYX = logits_BKYX.float()
+        loss = segmentation_loss(self.config.loss, logits_BKYX, truth_BYX)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise _not_finite("loss", value, step)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = float(
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
+        )
+        if not math.isfinite(norm):
+            raise _not_finite("gradient", norm, step)
+        self.optimiser.step()
+        self._update_average(step)
+        with torch.no_grad():
+            dice = float(soft_dice(logits_BKYX.softmax(1), truth_BYX).mean())
+        return StepResult(value, dice)
+
+    @torch.no_grad()
+    def _update_average(self, step: int) -> None:
+        weight = 1 - average_decay(step, self.config.average)
+        pairs = zip(
+            self.average.state_dict().values(), self.network.state_dict().values(), strict=True
+        )
+        floating = [(a, n) for a, n in pairs if a.is_floating_point()]
+        torch._foreach_lerp_([a for a, _ in floating], [n for _, n in floating], weight)
+
+    def state(self) -> dict[str, Tensor]:
+        """All tensors needed to go on, under ``network.``, ``average.`` and ``optimiser.``."""
+        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        for name, parameter in self.network.named_parameters():
+            slots = self.optimiser.state.get(parameter, {})
+            tensors |= {f"optimiser.{name}.{key}": slots[key] for key in slots}
+        return tensors
+
+    def restore(self, tensors: Mapping[str, Tensor], *, subject: str) -> None:
+        """Take over what :meth:`state` gave."""
+        for part, module in (("network.", self.network), ("average.", self.average)):
+            chosen = {k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)}
+            load_tensors(module, chosen, subject=subject)
+        for name, parameter in self.network.named_parameters():
+            slots = {
+                key: tensors[f"optimiser.{name}.{key}"]
+                for key in _OPTIMISER_KEYS
+                if f"optimiser.{name}.{key}" in tensors
+            }
+            if slots:
+                for key in ("exp_avg", "exp_avg_sq"):
+                    slots[key] = slots[key].contiguous(memory_format=_format_of(parameter))
+                self.optimiser.state[parameter] = slots
+
+
+def _format_of(parameter: Tensor) -> torch.memory_format:
+    channels_last = parameter.ndim == 4 and parameter.is_contiguous(
+        memory_format=torch.channels_last
+    )
+    return torch.channels_last if channels_last else torch.contiguous_format
+
+
+def _step_seed(seed: int, step: int) -> int:
+    return (seed * 1_000_003 + step) % 2**63
+
+
+def _not_finite(what: str, value: float, step: int) -> TrainingError:
+    return TrainingError(
+        "training-not-finite",
+        f"{what} at step {step + 1}",
+        expected="a finite number",
+        found=str(value),
+        remedy=(
+            "the weights before this step are kept; lower the rate (--set learning_rate=5e-4) or "
+            "use --set precision=float32, then train again"
+        ),
+    )
+
+
+@dataclass
+class Progress:
+    """How far a run is.
+
+    Args:
+        step: Finished updates.
+        total_steps: Updates of the whole run.
+        best: Best mean Dice of a validation so far.
+        history: All validations.
+        said: Codes of the findings already told.
+        elapsed_s: Training time of this run, interruptions not counted.
+    """
+
+    total_steps: int
+    step: int = 0
+    best: float = -1.0
+    history: list[Validation] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+    elapsed_s: float = 0.0
+
+    def to_facts(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+    @staticmethod
+    def from_facts(facts: Mapping[str, Any]) -> Progress:
+        """From what :meth:`to_facts` gave."""
+        known = {k: facts[k] for k in ("total_steps", "step", "best", "said", "elapsed_s")}
+        history = [
+            Validation(**{k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()})
+            for entry in facts["history"]
+        ]
+        return Progress(**known, history=history)
+
+
+def rehearse(stepper: Stepper, sampler: PatchSampler, seconds: float, least: int = 5) -> float:
+    """Seconds of one update, sampling and augmentation included; the stepper is spent after it.
+
+    Args:
+        stepper: A stepper made for this purpose.
+        sampler: The training patches.
+        seconds: How long to measure.
+        least: Counted updates at least.
+    """
+    times: list[float] = []
+    begun = time.perf_counter()
+    with Prefetch(sampler) as batches:
+        step = 0
+        while len(times) < least or time.perf_counter() - begun < seconds:
+            start = time.perf_counter()
+            image, truth = stepper.prepare(batches.take(step), step)
+            stepper.update(image, truth, step, stepper.config.learning_rate * 0.01)
+            step += 1
+            if step > 2:
+                times.append(time.perf_counter() - start)
+    return sum(times) / len(times)
+
+
+def fit(
+    stepper: Stepper,
+    sampler: PatchSampler,
+    *,
+    total_steps: int,
+    names: Sequence[str],
+    folder: Path,
+    facts: Mapping[str, Any],
+    validate: Callable[[UNet], Mapping[str, tuple[float, ...]]],
+    events: Events,
+    resume: bool = False,
+) -> Progress:
+    """Train, validate, keep the best and the last.
+
+    Args:
+        stepper: Network and optimiser.
+        sampler: Training patches.
+        total_steps: Updates of the whole run; a resumed run keeps its own number.
+        names: Class names.
+        folder: The run folder; ``model.safetensors`` and ``checkpoints/`` are written there.
+        facts: Written beside the weights; ``data_hash`` guards a resume.
+        validate: Predicts the validation images with a network and returns ``class_dice``,
+            ``predicted_share`` and ``truth_share``.
+        events: Where progress is told.
+        resume: Go on from the newest checkpoint if there is one.
+
+    Raises:
+        TrainingError: When loss or gradient is not finite.
+        Interrupted: After Ctrl-C or a termination signal, with everything saved.
+        RunError: When the data changed since the checkpoint.
+    """
+    progress = Progress(total_steps)
+    if resume:
+        progress = _restore(stepper, folder, facts, total_steps, events)
+    checkpoints = folder / "checkpoints"
+    due = validation_steps(progress.total_steps, stepper.config.validations)
+    since: list[StepResult] = []
+    events.send("start", step=progress.step, total_steps=progress.total_steps)
+
+    def save() -> None:
+        write_checkpoint(checkpoints, State(stepper.state(), {**facts, **progress.to_facts()}))
+        events.send("checkpoint", step=progress.step)
+
+    before = progress.elapsed_s
+    begun = saved = time.monotonic()
+    with Prefetch(sampler) as batches, stop_requests() as stop:
+        while progress.step < progress.total_steps:
+            step, now = progress.step, time.monotonic()
+            patches = batches.take(step)
+            waited_s = time.monotonic() - now
+            image, truth = stepper.prepare(patches, step)
+            rate = learning_rate(
+                step,
+                progress.total_steps,
+                stepper.config.learning_rate,
+                stepper.config.warmup_share,
+            )
+            try:
+                result = stepper.update(image, truth, step, rate)
+            except TrainingError as error:
+                events.send("warning", code=error.code, text=f"{error} Files: {patches.names}")
+                raise
+            since.append(result)
+            progress.step += 1
+            progress.elapsed_s = before + time.monotonic() - begun
+            events.send(
+                "step",
+                step=progress.step,
+                total_steps=progress.total_steps,
+                loss=round(result.loss, 6),
+                dice=round(result.dice, 6),
+                rate=rate,
+                waited_s=round(waited_s, 6),
+                elapsed_s=round(progress.elapsed_s, 3),
+            )
+            if progress.step in due:
+                _validate(stepper, progress, since, names, folder, facts, validate, events)
+                since = []
+            ended = progress.step in due or progress.step == progress.total_steps
+            if ended or stop.signal_number or time.monotonic() - saved > _CHECKPOINT_EVERY_S:
+                progress.elapsed_s = before + time.monotonic() - begun
+                save()
+                saved = time.monotonic()
+            if stop.signal_number and progress.step < progress.total_steps:
+                raise Interrupted(
+                    stop.signal_number,
+                    f"training at step {progress.step} of {progress.total_steps}",
+                    remedy="everything is saved; go on with the same command and --resume",
+                )
+    events.send("end", step=progress.step, elapsed_s=round(progress.elapsed_s, 3))
+    return progress
+
+
+def _restore(
+    stepper: Stepper, folder: Path, facts: Mapping[str, Any], total_steps: int, events: Events
+) -> Progress:
+    state, complaints = read_checkpoint(folder / "checkpoints")
+    for complaint in complaints:
+        events.send("warning", code="weights-damaged", text=complaint)
+    if state is None:
+        return Progress(total_steps)
+    if state.facts.get("data_hash") != facts.get("data_hash"):
+        raise RunError(
+            "data-changed",
+            str(folder),
+            expected="the images and masks this run was started with",
+            found="others",
+            remedy="restore them, or train into another folder",
+        )
+    stepper.restore(state.tensors, subject=str(folder / "checkpoints"))
+    progress = Progress.from_facts(state.facts)
+    events.send("message", text=f"Going on after step {progress.step} of {progress.total_steps}.")
+    return progress
+
+
+def _validate(
+    stepper: Stepper,
+    progress: Progress,
+    since: Sequence[StepResult],
+    names: Sequence[str],
+    folder: Path,
+    facts: Mapping[str, Any],
+    validate: Callable[[UNet], Mapping[str, tuple[float, ...]]],
+    events: Events,
+) -> None:
+    found = validate(stepper.average)
+    count = max(1, len(since))
+    entry = Validation(
+        step=progress.step,
+        loss=sum(r.loss for r in since) / count,
+        train_dice=sum(r.dice for r in since) / count,
+        dice=sum(found["class_dice"]) / len(found["class_dice"]),
+        class_dice=found["class_dice"],
+        predicted_share=found["predicted_share"],
+        truth_share=found["truth_share"],
+    )
+    progress.history.append(entry)
+    events.send("validation", **asdict(entry))
+    if entry.dice > progress.best:
+        progress.best = entry.dice
+        best_facts = {**facts, "step": entry.step, "validation_dice": entry.dice}
+        write_model(folder / "model.safetensors", stepper.average, best_facts)
+    findings = diagnose(
+        progress.history,
+        total_steps=progress.total_steps,
+        warmup_share=stepper.config.warmup_share,
+        names=names,
+    )
+    for finding in findings:
+        if finding.code not in progress.said:
+            progress.said.append(finding.code)
+            events.send("warning", code=finding.code, text=finding.text)
