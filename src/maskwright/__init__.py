@@ -5,7 +5,7 @@ Importing this package loads no framework; the first use of a name loads what it
 Example:
     >>> import maskwright as mw
     >>> sorted(mw.__all__)[:3]
-    ['CheckReport', 'DataConfig', 'MaskwrightError']
+    ['CheckReport', 'DataConfig', 'Evaluation']
 """
 
 from __future__ import annotations
@@ -23,48 +23,47 @@ if TYPE_CHECKING:
         TrainConfig,
     )
     from maskwright.data.check import CheckReport
+    from maskwright.data.check import check_dataset as check
+    from maskwright.data.sample import write_sample
     from maskwright.errors import MaskwrightError
     from maskwright.nn.unet import build_unet
-    from maskwright.workflow import (
-        Predictions,
-        Run,
-        check,
-        evaluate,
-        open_run,
-        predict,
-        report,
-        train,
-        write_sample,
-    )
+    from maskwright.workflow.prediction import predict
+    from maskwright.workflow.reporting import report
+    from maskwright.workflow.run import Predictions, Run, open_run
+    from maskwright.workflow.scoring import Evaluation, evaluate
+    from maskwright.workflow.training import train
 
 try:
     __version__ = version("maskwright")
 except PackageNotFoundError:  # running from a source tree that was never installed
     __version__ = "0+unknown"
 
+# Public name → (module, name there); the keys are all that is public.
 _HOME = {
-    "DataConfig": "config",
-    "ModelConfig": "config",
-    "PredictConfig": "config",
-    "RunConfig": "config",
-    "TrainConfig": "config",
-    "CheckReport": "data.check",
-    "MaskwrightError": "errors",
-    "build_unet": "nn.unet",
-    "Predictions": "workflow",
-    "Run": "workflow",
-    "check": "workflow",
-    "evaluate": "workflow",
-    "open_run": "workflow",
-    "predict": "workflow",
-    "report": "workflow",
-    "train": "workflow",
-    "write_sample": "workflow",
+    "CheckReport": ("data.check", "CheckReport"),
+    "DataConfig": ("config", "DataConfig"),
+    "Evaluation": ("workflow.scoring", "Evaluation"),
+    "MaskwrightError": ("errors", "MaskwrightError"),
+    "ModelConfig": ("config", "ModelConfig"),
+    "PredictConfig": ("config", "PredictConfig"),
+    "Predictions": ("workflow.run", "Predictions"),
+    "Run": ("workflow.run", "Run"),
+    "RunConfig": ("config", "RunConfig"),
+    "TrainConfig": ("config", "TrainConfig"),
+    "build_unet": ("nn.unet", "build_unet"),
+    "check": ("data.check", "check_dataset"),
+    "evaluate": ("workflow.scoring", "evaluate"),
+    "open_run": ("workflow.run", "open_run"),
+    "predict": ("workflow.prediction", "predict"),
+    "report": ("workflow.reporting", "report"),
+    "train": ("workflow.training", "train"),
+    "write_sample": ("data.sample", "write_sample"),
 }
 
 __all__ = [
     "CheckReport",
     "DataConfig",
+    "Evaluation",
     "MaskwrightError",
     "ModelConfig",
     "PredictConfig",
@@ -86,7 +85,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'maskwright' has no attribute {name!r}")
-    value = getattr(import_module(f"maskwright.{_HOME[name]}"), name)
+    module, attribute = _HOME[name]
+    value = getattr(import_module(f"maskwright.{module}"), attribute)
     globals()[name] = value
     return value
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import pydantic
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from maskwright.errors import ConfigError
 
@@ -63,6 +63,10 @@ class DataConfig(_Section):
             ``(("cell", 255), ("membrane", 0))``; empty means: recognise them.
             A name given twice merges its values; RGB colours are written as ``0xRRGGBB``.
         mask_kind: How mask values are meant; ``auto`` recognises it.
+        nearest_value: Whether a mask value that is none of the labels' is read as the nearest of
+            them, as smoothed or JPEG masks need it.
+        skip_unpaired: Whether images without a mask and masks without an image are left out
+            instead of refused.
         group_by: Regular expression whose first group (or whole match) names what must not be
             split, such as a patient; ``None`` means: recognise it.
         validation_share: Share of the groups kept from training to choose the best weights.
@@ -71,6 +75,8 @@ class DataConfig(_Section):
 
     labels: tuple[tuple[str, int], ...] = ()
     mask_kind: MaskKind = "auto"
+    nearest_value: bool = False
+    skip_unpaired: bool = False
     group_by: str | None = None
     validation_share: Share = 0.15
     test_share: Share = 0.2
@@ -107,10 +113,10 @@ class AugmentConfig(_Section):
 
 
 class TrainConfig(_Section):
-    """The training loop. Exactly one of ``steps`` and ``minutes`` is set.
+    """The training loop.
 
     Args:
-        steps: Number of weight updates.
+        steps: Number of weight updates; ``None`` until it follows from ``minutes``.
         minutes: Time budget; the number of steps follows from the measured time of one.
         batch: Patches a step.
         patch_px: Side of a square patch (of the network's input).
@@ -144,12 +150,6 @@ class TrainConfig(_Section):
     layout: Layout = "auto"
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     augment: AugmentConfig = AugmentConfig()
-
-    @model_validator(mode="after")
-    def _one_budget(self) -> TrainConfig:
-        if self.steps is not None and self.minutes is not None:
-            raise ValueError("give either steps or minutes, not both")
-        return self
 
 
 class PredictConfig(_Section):

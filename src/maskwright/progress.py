@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from types import TracebackType
 from typing import IO, Any
 
 Event = dict[str, Any]
@@ -98,3 +99,110 @@ def read_events(path: Path) -> list[Event]:
                 events.pop()
         events.append(event)
     return events
+
+
+class TerminalBar:
+    """Shows events to a person: bars with the time left, findings as lines above them.
+
+    Args:
+        quiet: Only warnings are shown.
+
+    Example:
+        A context manager whose object is a listener::
+
+            with TerminalBar() as bar:
+                train(data, out, events=Events([bar]))
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        self._quiet = quiet
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=False),
+            TextColumn("{task.fields[note]}", markup=False),
+            console=self._console,
+            transient=True,
+            disable=quiet or not self._console.is_terminal,
+        )
+        self._task: Any = None
+        self._doing = ""
+        self._loss: float | None = None
+        self._dice: float | None = None
+
+    def __enter__(self) -> TerminalBar:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
+        show = getattr(self, f"_on_{event['kind']}", None)
+        if show is not None:
+            show(event)
+
+    def _say(self, text: str, style: str | None = None) -> None:
+        if not self._quiet:
+            self._console.print(text, style=style, markup=False)
+
+    def _advance(self, doing: str, done: float, total: float, note: str = "") -> None:
+        if doing != self._doing:
+            if self._task is not None:
+                self._progress.remove_task(self._task)
+            self._task = self._progress.add_task(doing, total=total, note=note)
+            self._doing = doing
+        self._progress.update(self._task, completed=done, total=total, note=note)
+
+    def _on_stage(self, event: Event) -> None:
+        self._say(f"\n{event['text']}", style="bold")
+
+    def _on_message(self, event: Event) -> None:
+        self._say(event["text"])
+
+    def _on_warning(self, event: Event) -> None:
+        self._console.print(f"warning: {event['text']}", style="yellow", markup=False)
+
+    def _on_reading(self, event: Event) -> None:
+        self._advance("Reading", event["number"], event["images"], event["name"])
+
+    def _on_tile(self, event: Event) -> None:
+        self._advance("Predicting tiles", event["number"], event["tiles"], event["name"])
+
+    def _on_step(self, event: Event) -> None:
+        # A running mean: single steps jump too much to be read.
+        self._loss = _follow(self._loss, event["loss"])
+        self._dice = _follow(self._dice, event["dice"])
+        note = f"loss {self._loss:.3f}  Dice {self._dice:.3f}"
+        self._advance("Training", event["step"], event["total_steps"], note)
+
+    def _on_validation(self, event: Event) -> None:
+        scores = "  ".join(f"{name} {dice:.3f}" for name, dice in event["dice"].items())
+        self._say(f"  step {event['step']}: loss {event['loss']:.3f}, validation Dice {scores}")
+
+    def _on_report(self, event: Event) -> None:
+        self._say(f"{event['sentence']}. Report: {event['path']}")
+
+
+def _follow(mean: float | None, value: float) -> float:
+    return value if mean is None else 0.95 * mean + 0.05 * value

@@ -114,3 +114,18 @@ def apply_orientation_to_pair(
         (640, 480)
     """
     return (pair[1], pair[0]) if orientation in range(5, 9) else pair
+
+
+def is_grey(array_CYX: NDArray[Any]) -> bool:
+    """Whether an image has one channel, or three that are equal.
+
+    Example:
+        >>> is_grey(np.ones((3, 2, 2)))
+        True
+    """
+    if len(array_CYX) == 1:
+        return True
+    return len(array_CYX) == 3 and all(
+        np.array_equal(array_CYX[0, y:y + 512], array_CYX[channel, y:y + 512])
+        for y in range(0, array_CYX.shape[1], 512) for channel in (1, 2)
+    )

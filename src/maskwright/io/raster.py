@@ -217,7 +217,8 @@ def _check_png_sums(path: Path) -> None:
             checksum = stream.read(4)
             if len(data) < length or len(checksum) < 4:
                 raise EOFError("a chunk is cut off")
-            if kind[:1].isupper() and zlib.crc32(data, zlib.crc32(kind)) != int.from_bytes(checksum):
+            actual = zlib.crc32(data, zlib.crc32(kind))
+            if kind[:1].isupper() and actual != int.from_bytes(checksum):
                 raise ValueError(f"a wrong checksum in its {kind.decode('latin-1')} chunk")
 
 

@@ -77,11 +77,12 @@ class UNet(nn.Module):
         return {"logits": self.head(self.features(image_BCYX))}
 
 
-def build_unet(config: ModelConfig | None = None) -> UNet:
+def build_unet(config: ModelConfig | None = None, *, seed: int | None = None) -> UNet:
     """A U-Net with fresh weights.
 
     Args:
         config: The network; the default is the padded network with batch normalisation.
+        seed: Seed of the weights; by default PyTorch's current random state is used.
 
     Returns:
         An ordinary ``torch.nn.Module``: ``(B, C, Y, X)`` to ``{"logits": (B, K, Y', X')}``.
@@ -91,7 +92,11 @@ def build_unet(config: ModelConfig | None = None) -> UNet:
         >>> network(torch.zeros(1, 1, 64, 64))["logits"].shape
         torch.Size([1, 2, 64, 64])
     """
-    return UNet(config or ModelConfig())
+    if seed is None:
+        return UNet(config or ModelConfig())
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return UNet(config or ModelConfig())
 
 
 def fold(network: UNet) -> UNet:

@@ -89,8 +89,9 @@ def _loss_chart(losses: Points) -> str:
     values = np.array([y for _, y in losses])
     window = max(1, len(losses) // 25)
     sums = np.cumsum(np.concatenate(([0.0], values)))
-    ends = np.arange(1, values.size + 1)
-    begins = np.maximum(ends - window, 0)
+    middle = np.arange(values.size)
+    begins = np.maximum(middle - window // 2, 0)
+    ends = np.minimum(middle + window - window // 2, values.size)
     means = (sums[ends] - sums[begins]) / (ends - begins)
     # A single spike must not flatten the rest of the curve.
     top = float(max(np.percentile(values, 99.5), means.max()))
@@ -191,7 +192,7 @@ class _Frame:
         for name, number in reversed(entries):
             short = name if len(name) <= 16 else name[:15] + "…"
             parts.append(_text(right, TOP - 16, short, "end"))
-            start = right - 7.0 * len(short) - 28
+            start = right - 7.2 * len(short) - 32
             parts.append(
                 f'<path d="M{start:.0f} {TOP - 20}h22" style="fill:none;{_stroke(number)}"/>'
             )

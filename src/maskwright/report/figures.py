@@ -154,8 +154,8 @@ def _errors(
     """The dimmed picture with false positives solid and false negatives hatched."""
     panel_YX3 = picture_YX3.astype(np.float32) * 0.6
     blue = np.asarray(FALSE_NEGATIVE_RGB, np.float32)
-    # Half the colour between the stripes, or errors thinner than a stripe would vanish.
-    panel_YX3[negative_YX] = 0.5 * (panel_YX3[negative_YX] + blue)
+    # Between the stripes dark blue, or errors thinner than a stripe would vanish.
+    panel_YX3[negative_YX] = 0.25 * panel_YX3[negative_YX] + 0.5 * blue
     panel_YX3[positive_YX] = FALSE_POSITIVE_RGB
     rows, columns = np.indices(negative_YX.shape)
     stripes = (rows + columns) // STRIPE_PX % 2 == 0

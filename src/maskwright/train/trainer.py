@@ -368,7 +368,8 @@ def _validate(
         truth_share=found["truth_share"],
     )
     progress.history.append(entry)
-    events.send("validation", **asdict(entry))
+    told = {**asdict(entry), "dice": dict(zip(names, entry.class_dice, strict=True))}
+    events.send("validation", mean_dice=entry.dice, **told)
     if entry.dice > progress.best:
         progress.best = entry.dice
         best_facts = {**facts, "step": entry.step, "validation_dice": entry.dice}

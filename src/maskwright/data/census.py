@@ -1,0 +1,212 @@
+"""Counting the values of masks, and what the counts say about their nature."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskwright.data.labelmap import GREY_STEP, Color, LabelMap, pack_colors
+from maskwright.data.problem import Problem
+from maskwright.io.image import Image, is_grey
+from maskwright.io.registry import is_jpeg
+
+FEW_VALUES = 16
+"""Up to so many different values are classes; above, they are something else."""
+
+_SINGLE_PIECE = 0.8  # share of values in one piece that makes them objects
+_EVIDENCE_MASKS = 5
+_EVIDENCE_PX = 1024
+
+Form = Literal["bool", "palette", "grey", "grey3", "rgb"]
+
+
+@dataclass(frozen=True)
+class ValueCounts:
+    """The values of one mask in ascending order and how many pixels have them.
+
+    Args:
+        name: The mask's file name.
+        form: How the file stores them; ``grey3`` is three equal channels.
+        values: The values, colours packed as ``0xRRGGBB``.
+        counts: Pixels of each value.
+    """
+
+    name: str
+    form: Form
+    values: NDArray[Any]
+    counts: NDArray[np.int64]
+
+
+class MaskCensus:
+    """Counts the values of masks one by one, so that each file is read once.
+
+    Attributes:
+        masks: The counts, in the order the masks came.
+        palette: Colours of the palette indices in use.
+        palettes_differ: Whether one index has two colours.
+        refusals: Masks whose values cannot be counted.
+
+    Example:
+        >>> census = MaskCensus()
+        >>> census.add("a.png", Image(np.array([[[0, 255, 255]]], np.uint8)))
+        >>> census.total(colours=False)[0].tolist()
+        [0, 255]
+    """
+
+    def __init__(self) -> None:
+        self.masks: list[ValueCounts] = []
+        self.palette: dict[int, Color] = {}
+        self.palettes_differ = False
+        self.refusals: list[Problem] = []
+        self._pieces: list[tuple[int, int]] = []
+
+    def add(self, name: str, mask: Image) -> None:
+        """Count the values of one mask.
+
+        Args:
+            name: Its file name, for messages; a JPEG is known by its suffix.
+            mask: Values as :func:`~maskwright.io.registry.read_mask` gives them.
+        """
+        array = mask.array
+        form: Form = "grey"
+        if len(array) not in (1, 3):
+            self._refuse("mask-channels", name, f"{len(array)} channels",
+                         "save the mask with one channel, or as RGB")
+            return
+        if array.dtype == np.bool_:
+            form = "bool"
+        elif mask.palette is not None:
+            form = "palette"
+        elif len(array) == 3:
+            form = "grey3" if is_grey(array) else "rgb"
+        plane = pack_colors(array) if form == "rgb" else array[0]
+        values, counts = _count(plane)
+        if values.dtype.kind == "f":
+            if not np.array_equal(values, np.round(values)):
+                self._refuse("mask-fractional", name, "values with fractions, such as "
+                             f"{values[values != np.round(values)][0]:.3g}",
+                             "round them to class numbers; soft masks are not supported")
+                return
+            values = values.astype(np.int64)
+        if len(values) and values[0] < 0:
+            self._refuse("mask-negative", name, f"the value {values[0]}",
+                         "give every class a number from 0 upwards")
+            return
+        if mask.palette is not None:
+            for index in values.tolist():
+                row = mask.palette[index].tolist() if index < len(mask.palette) else (0, 0, 0)
+                color = (int(row[0]), int(row[1]), int(row[2]))
+                self.palettes_differ |= self.palette.setdefault(index, color) != color
+        self.masks.append(ValueCounts(name, form, values.astype(np.int64), counts))
+        if form != "rgb" and len(values) > 3 and len(self._pieces) < _EVIDENCE_MASKS:
+            self._pieces.append(_count_pieces(plane))
+
+    @property
+    def forms(self) -> set[Form]:
+        """How the files store their values."""
+        return {mask.form for mask in self.masks}
+
+    def total(self, *, colours: bool) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """All values of the set in ascending order, and their pixels.
+
+        Args:
+            colours: Whether grey values are taken as colours.
+        """
+        every = np.concatenate([self._canonical(mask, colours) for mask in self.masks])
+        values, where = np.unique(every, return_inverse=True)
+        pixels = np.concatenate([mask.counts for mask in self.masks])
+        return values, np.bincount(where, pixels).astype(np.int64)
+
+    def shares(self, label_map: LabelMap) -> dict[str, NDArray[np.float64]]:
+        """For each mask the share of its pixels that each class has.
+
+        Args:
+            label_map: What the values mean.
+
+        Returns:
+            File name → shares of shape ``(K,)``.
+        """
+        shares = {}
+        for mask in self.masks:
+            values = self._canonical(mask, label_map.kind == "rgb")
+            if label_map.kind in ("bool", "objects") or (
+                mask.form == "bool" and label_map.kind != "rgb"
+            ):
+                values = (values != 0) * label_map.true_value
+            classes = label_map.encode_values(values)
+            known = classes < label_map.classes
+            pixels = np.bincount(classes[known], mask.counts[known], label_map.classes)
+            shares[mask.name] = pixels / max(1, int(mask.counts.sum()))
+        return shares
+
+    def has_jpeg(self) -> bool:
+        """Whether a mask is a JPEG file."""
+        return any(is_jpeg(Path(mask.name)) for mask in self.masks)
+
+    def same_in_most(self) -> bool:
+        """Whether most masks have exactly the same values, as class numbers do."""
+        sets = Counter(tuple(mask.values.tolist()) for mask in self.masks)
+        return max(sets.values()) > len(self.masks) / 2
+
+    def _in_single_pieces(self) -> bool:
+        values = sum(v for v, _ in self._pieces)
+        pieces = sum(p for _, p in self._pieces)
+        return pieces > 0 and values / pieces >= _SINGLE_PIECE
+
+    def are_objects(self, values: int) -> bool:
+        """Whether many values, other ones in each mask, are each a single piece."""
+        return (values > FEW_VALUES and not self.has_jpeg() and self._in_single_pieces()
+                and (len(self.masks) == 1 or not self.same_in_most()))
+
+    def may_be_objects(self, values: NDArray[Any]) -> bool:
+        """Whether few values look like objects numbered from 1 in each mask anew."""
+        if not 3 < len(values) <= FEW_VALUES or self.same_in_most():
+            return False
+        drawn = [mask.values[mask.values != 0] for mask in self.masks]
+        numbered = [np.array_equal(v, np.arange(1, len(v) + 1)) for v in drawn]
+        return (all(numbered) and len({len(v) for v in drawn}) >= 3
+                and self._in_single_pieces())
+
+    def _refuse(self, code: str, subject: str, message: str, remedy: str) -> None:
+        self.refusals.append(Problem(code, "refuse", subject, message, remedy))
+
+    def _canonical(self, mask: ValueCounts, colours: bool) -> NDArray[Any]:
+        """The values of one mask in the terms of the whole set."""
+        if colours and mask.form == "bool":
+            return mask.values * 255 * GREY_STEP
+        if colours and mask.form != "rgb":
+            return mask.values * GREY_STEP
+        others = [m for m in self.masks if m.form != "bool"]
+        if mask.form == "bool" and others and all(np.isin(m.values, (0, 255)).all()
+                                                  for m in others):
+            return mask.values * 255
+        return mask.values
+
+
+def _count(plane_YX: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """The values of a plane in ascending order, and their pixels."""
+    if plane_YX.dtype == np.bool_:
+        plane_YX = plane_YX.view(np.uint8)
+    if plane_YX.dtype in (np.uint8, np.uint16):
+        pixels = sum((np.bincount(plane_YX[y:y + 256].ravel(),
+                                  minlength=np.iinfo(plane_YX.dtype).max + 1)
+                      for y in range(0, len(plane_YX), 256)), np.zeros(1, np.int64))
+        values = np.flatnonzero(pixels)
+        return values, pixels[values].astype(np.int64)
+    values, counts = np.unique(plane_YX, return_counts=True)
+    return values, counts.astype(np.int64)
+
+
+def _count_pieces(plane_YX: NDArray[Any]) -> tuple[int, int]:
+    """How many values there are above 0, and in how many connected pieces."""
+    from skimage.measure import label
+
+    y, x = (max(0, (n - _EVIDENCE_PX) // 2) for n in plane_YX.shape)
+    crop = plane_YX[y:y + _EVIDENCE_PX, x:x + _EVIDENCE_PX].astype(np.int64)
+    pieces = label(crop, background=0, connectivity=2).max()  # type: ignore[no-untyped-call]
+    return int(np.count_nonzero(np.unique(crop))), int(pieces)

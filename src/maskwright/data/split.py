@@ -1,0 +1,304 @@
+"""Which case is used for what: training, choosing the best weights, and the final test.
+
+Cases of one group never part. Slices of a stack are cut into blocks, so that only the slices at
+a cut have a neighbour on the other side::
+
+    validation | training training training | test
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from maskwright.data.dataset import Case
+from maskwright.data.naming import natural_key
+from maskwright.data.problem import Problem, listed
+from maskwright.errors import DataError
+from maskwright.io.durable import write_text
+
+FEWEST_GROUPS_FOR_TEST = 4
+"""With fewer groups, a test part would leave too little to learn from."""
+
+_PARTS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Names of the cases in each part.
+
+    Args:
+        train: Learnt from.
+        validation: Used to choose the best weights, never learnt from.
+        test: Used for nothing but the final measures; may be empty.
+
+    Example:
+        >>> Split(("a",), ("b",), ()).test
+        ()
+    """
+
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+def split_cases(
+    cases: Sequence[Case], *, seed: int, validation_share: float, test_share: float,
+    sequence: bool,
+) -> Split:
+    """Divide cases by group.
+
+    Args:
+        cases: In natural order.
+        seed: Seed of the draw.
+        validation_share: Wanted share of the cases for validation; at least one group.
+        test_share: Wanted share for the test; none with fewer than four groups.
+        sequence: Whether the cases are slices of a stack, which are cut into blocks.
+
+    Returns:
+        The parts, in the order of the cases.
+
+    Raises:
+        DataError: ``split-groups`` when there is only one group.
+
+    Example:
+        >>> cases = [Case(str(i), Path(f"{i}.png"), None, str(i)) for i in range(10)]
+        >>> split_cases(cases, seed=0, validation_share=0.2, test_share=0.2, sequence=True)
+        Split(train=('2', '3', '4', '5', '6', '7'), validation=('8', '9'), test=('0', '1'))
+    """
+    groups = _by_group(cases)
+    if len(groups) < 2:
+        raise DataError("split-groups", "data", expected="at least two groups of images",
+                        found=f"{len(groups)} ({listed(list(groups))})",
+                        remedy="add images of other subjects, or set group_by=.* to let each "
+                        "image stand alone")
+    order = list(groups)
+    random = np.random.default_rng(seed)
+    if sequence:
+        order = order[::-1] if random.integers(2) else order
+    else:
+        order = [order[i] for i in random.permutation(len(order))]
+    test_wanted = test_share * len(cases) if len(groups) >= FEWEST_GROUPS_FOR_TEST else 0.0
+    # One group is kept for validation and one for training, whatever the shares.
+    test = _take(order, groups, test_wanted, len(groups) - 2, at_least=int(test_wanted > 0))
+    rest = order[len(test):]
+    # From the other end: in a sequence, test and validation do not touch.
+    validation = _take(rest[::-1], groups, validation_share * len(cases), len(rest) - 1, at_least=1)
+    return _split_of_groups(cases, set(validation), set(test))
+
+
+def read_split(
+    path: Path, cases: Sequence[Case], *, seed: int, validation_share: float, sequence: bool
+) -> Split:
+    """The split that a person wrote down as JSON.
+
+    The file holds ``{"train": […], "validation": […], "test": […]}``, each a list of names or
+    patterns such as ``slice_0*``. Without ``validation``, it is drawn from ``train`` by group.
+
+    Args:
+        path: The JSON file.
+        cases: All cases; those in no list are not used.
+        seed: Seed of the draw.
+        validation_share: Wanted share of ``train`` for validation.
+        sequence: Whether the cases are slices of a stack.
+
+    Returns:
+        The parts, in the order of the cases.
+
+    Raises:
+        DataError: ``split-json``, ``split-key``, ``split-unknown-name``, ``split-overlap``,
+            ``split-empty`` or ``split-groups``.
+
+    Example:
+        >>> import tempfile
+        >>> cases = [Case(name, Path(name), None, name) for name in ("a1", "a2", "b1")]
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "split.json"
+        ...     _ = path.write_text('{"train": ["a1"], "validation": ["a2"], "test": ["b*"]}')
+        ...     read_split(path, cases, seed=0, validation_share=0.2, sequence=False)
+        Split(train=('a1',), validation=('a2',), test=('b1',))
+    """
+    lists = _read_lists(path)
+    parts = {part: _expand(lists.get(part, []), cases, path, part) for part in _PARTS}
+    owner: dict[str, str] = {}
+    for part, names in parts.items():
+        for name in names:
+            if owner.setdefault(name, part) != part:
+                raise DataError("split-overlap", str(path), expected="each name in one part",
+                                found=f"{name} in {owner[name]} and in {part}",
+                                remedy="delete it from one of them")
+    if not parts["train"]:
+        raise DataError("split-empty", str(path), expected="names under train", found="none",
+                        remedy="name the images to learn from")
+    if not parts["validation"]:
+        own = [case for case in cases if owner.get(case.name) == "train"]
+        drawn = split_cases(own, seed=seed, validation_share=validation_share, test_share=0.0,
+                            sequence=sequence)
+        parts["train"], parts["validation"] = list(drawn.train), list(drawn.validation)
+    return Split(*(tuple(parts[part]) for part in _PARTS))
+
+
+def write_split(path: Path, split: Split) -> None:
+    """Write a split so that :func:`read_split` gives it back.
+
+    Args:
+        path: The JSON file.
+        split: The parts.
+
+    Raises:
+        OutputError: When writing fails.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_split(Path(folder) / "s.json", Split(("a",), ("b",), ()))
+        ...     json.loads((Path(folder) / "s.json").read_text())["train"]
+        ['a']
+    """
+    write_text(path, json.dumps(asdict(split), indent=2, ensure_ascii=False) + "\n")
+
+
+def check_split(
+    split: Split, cases: Sequence[Case], *, digests: Mapping[str, str] | None = None,
+    present: Mapping[str, Sequence[int]] | None = None, names: Sequence[str] = (),
+) -> list[Problem]:
+    """Look for what would make the measures too good, or the training impossible.
+
+    Args:
+        split: The parts.
+        cases: All cases.
+        digests: Case name → digest of the image's pixels; without it the files are compared.
+        present: Case name → class ids in its mask, to find classes absent from training.
+        names: Names of the classes, for the message.
+
+    Returns:
+        ``split-group``, ``split-duplicate`` and ``split-class-absent``, each a refusal.
+
+    Example:
+        >>> pair = [Case(name, Path(name), None, "one child") for name in ("left", "right")]
+        >>> [p.code for p in check_split(Split(("left",), ("right",), ()), pair,
+        ...                              digests={})]
+        ['split-group']
+    """
+    part_of = {name: part for part in _PARTS for name in getattr(split, part)}
+    used = [case for case in cases if case.name in part_of]
+    if digests is None:
+        digests = {case.name: _digest_file(case.image) for case in used}
+    problems = _across(
+        "split-group", part_of, {case.name: case.group for case in used},
+        "belong to one group, yet are in different parts",
+        "move them into one part, or set group_by if they do not belong together",
+    )
+    problems += _across(
+        "split-duplicate", part_of, {n: d for n, d in digests.items() if n in part_of},
+        "are the same image, yet are in different parts", "delete all but one of them",
+    )
+    if present:
+        learnt = {c for name in split.train for c in present.get(name, ())}
+        for index in sorted({c for several in present.values() for c in several} - learnt):
+            name = names[index] if index < len(names) else str(index)
+            problems.append(Problem("split-class-absent", "refuse", "split",
+                                    f"class {index} ({name}) is in no training mask",
+                                    "move an image with this class into training"))
+    return problems
+
+
+def _by_group(cases: Sequence[Case]) -> dict[str, int]:
+    """Group → number of its cases, in natural order."""
+    groups: dict[str, int] = defaultdict(int)
+    for case in sorted(cases, key=lambda case: natural_key(case.name)):
+        groups[case.group] += 1
+    return dict(groups)
+
+
+def _take(
+    order: list[str], groups: Mapping[str, int], wanted: float, at_most: int, *, at_least: int
+) -> list[str]:
+    """The first groups whose cases together come nearest to the wanted number."""
+    taken: list[str] = []
+    total = 0
+    for group in order[:at_most]:
+        nearer = abs(total + groups[group] - wanted) < abs(total - wanted)
+        if len(taken) >= at_least and not nearer:
+            break
+        taken.append(group)
+        total += groups[group]
+    return taken
+
+
+def _split_of_groups(cases: Sequence[Case], validation: set[str], test: set[str]) -> Split:
+    return Split(
+        tuple(case.name for case in cases if case.group not in validation | test),
+        tuple(case.name for case in cases if case.group in validation),
+        tuple(case.name for case in cases if case.group in test),
+    )
+
+
+def _read_lists(path: Path) -> dict[str, list[str]]:
+    try:
+        content: Any = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError("split-json", str(path), expected="a JSON file that can be read",
+                        found=str(error), remedy="check the path") from error
+    except json.JSONDecodeError as error:
+        raise DataError("split-json", f"{path} line {error.lineno}", expected="JSON",
+                        found=error.msg, remedy="mend that line") from error
+    if not isinstance(content, dict):
+        raise DataError("split-json", str(path), expected='{"train": [names], "test": [names]}',
+                        found=f"a {type(content).__name__}", remedy="write it in this form")
+    for key, names in content.items():
+        if key not in _PARTS:
+            raise DataError("split-key", str(path), expected="the keys train, validation and test",
+                            found=repr(key), remedy="rename or delete this key")
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise DataError("split-key", f"{path} {key}", expected="a list of names",
+                            found=json.dumps(names)[:60], remedy='write it as ["a", "b"]')
+    return content
+
+
+def _expand(
+    entries: Sequence[str], cases: Sequence[Case], path: Path, part: str
+) -> list[str]:
+    """The names that entries mean, in the order of the cases."""
+    names = {case.name for case in cases} | {case.image.name: 0 for case in cases}.keys()
+    known = [case.name for case in cases]
+    file_names = {case.image.name: case.name for case in cases}
+    found: set[str] = set()
+    for entry in entries:
+        if entry in names:
+            found.add(file_names.get(entry, entry))
+            continue
+        matches = fnmatch.filter(known, entry)
+        if not matches:
+            raise DataError("split-unknown-name", f"{path} {part}",
+                            expected="names of images in the data set", found=repr(entry),
+                            remedy=f"use names such as {listed(known, most=3)}")
+        found |= set(matches)
+    return [name for name in known if name in found]
+
+
+def _across(
+    code: str, part_of: Mapping[str, str], key_of: Mapping[str, str], message: str, remedy: str
+) -> list[Problem]:
+    """A refusal for each set of cases of one key that is spread over several parts."""
+    members: dict[str, list[str]] = defaultdict(list)
+    for name, key in key_of.items():
+        members[key].append(name)
+    return [
+        Problem(code, "refuse", "split",
+                f"{listed([f'{name} ({part_of[name]})' for name in names])} {message}", remedy)
+        for names in members.values() if len({part_of[name] for name in names}) > 1
+    ]
+
+
+def _digest_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

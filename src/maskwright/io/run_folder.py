@@ -1,0 +1,179 @@
+"""The run folder: the unit a person keeps, copies and shares."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from maskwright.config import RunConfig, parse_config
+from maskwright.errors import OutputError, RunError
+from maskwright.io.durable import write_text
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths and small files of one run.
+
+    ::
+
+        config.json          everything resolved; enough to repeat the run
+        model.safetensors    the network that predict uses
+        checkpoints/         resume state
+        events.jsonl         progress, one JSON object a line
+        splits.json          which image was used for what
+        metrics.json         per case and summary
+        predictions/         masks of the held-out images
+        overlays/            image, truth, prediction and errors side by side
+        report.html          one self-contained file
+
+    Args:
+        path: The folder.
+
+    Example:
+        >>> RunFolder(Path("runs/cells")).model.name
+        'model.safetensors'
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.json"
+
+    @property
+    def model(self) -> Path:
+        """The network that prediction uses."""
+        return self.path / "model.safetensors"
+
+    @property
+    def events(self) -> Path:
+        """The event log."""
+        return self.path / "events.jsonl"
+
+    @property
+    def splits(self) -> Path:
+        """Which image was used for what."""
+        return self.path / "splits.json"
+
+    @property
+    def metrics(self) -> Path:
+        """Scores of the held-out images."""
+        return self.path / "metrics.json"
+
+    @property
+    def predictions(self) -> Path:
+        """Masks of the held-out images."""
+        return self.path / "predictions"
+
+    @property
+    def overlays(self) -> Path:
+        """Pictures of the held-out images."""
+        return self.path / "overlays"
+
+    @property
+    def report(self) -> Path:
+        """The report."""
+        return self.path / "report.html"
+
+    def read_config(self) -> RunConfig:
+        """The run's configuration.
+
+        Raises:
+            RunError: When this is not a run folder.
+            ConfigError: When the file is damaged or from a newer version.
+        """
+        if not self.config.is_file():
+            raise RunError(
+                "run-missing",
+                str(self.path),
+                expected="a run folder (with config.json)",
+                found="no such folder" if not self.path.exists() else "a folder without it",
+                remedy="name the folder given to `maskwright train --out`",
+            )
+        return parse_config(self.config.read_text(encoding="utf-8"), subject=str(self.config))
+
+    def write_config(self, config: RunConfig) -> None:
+        """Write the run's configuration."""
+        write_text(self.config, config.model_dump_json(indent=2) + "\n")
+
+    def read_json(self, path: Path) -> dict[str, Any]:
+        """One of the run's JSON files.
+
+        Raises:
+            RunError: When it is missing or damaged.
+        """
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise RunError(
+                "run-incomplete", str(path), expected="a file written by training",
+                found="none", remedy="finish the run with `maskwright train … --resume`",
+            ) from error
+        except json.JSONDecodeError as error:
+            raise RunError(
+                "run-damaged", f"{path} line {error.lineno}", expected="JSON",
+                found=error.msg, remedy="restore the file",
+            ) from error
+        if not isinstance(values, dict):
+            raise RunError(
+                "run-damaged", str(path), expected="a JSON object",
+                found=type(values).__name__, remedy="restore the file",
+            )
+        return values
+
+    def begin(self, *, resume: bool) -> None:
+        """Make the folder, refusing one that holds something unless the run is resumed.
+
+        Raises:
+            OutputError: When the folder is not empty, or cannot be made.
+        """
+        if not resume and self.path.exists() and any(self.path.iterdir()):
+            raise OutputError(
+                "run-exists", f"--out {self.path}", expected="a new or empty folder",
+                found="one that holds files",
+                remedy="choose another name, or continue that run with --resume",
+            )
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                "output-failed", f"--out {self.path}", expected="a folder that can be made",
+                found=error.strerror or str(error), remedy="choose another place",
+            ) from error
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes from training into the same folder.
+
+        The operating system drops the lock when the process ends, however it ends.
+
+        Raises:
+            RunError: When another process holds it.
+        """
+        with (self.path / ".lock").open("w", encoding="utf-8") as file:
+            try:
+                _lock(file)
+            except OSError as error:
+                raise RunError(
+                    "run-in-use", str(self.path), expected="a run no other process is using",
+                    found="one that is being trained right now",
+                    remedy="wait for it, stop it, or choose another --out",
+                ) from error
+            yield
+
+
+def _lock(file: IO[str]) -> None:
+    if os.name == "nt":
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,1 @@
+"""The composition root: stages meet only here. One module a stage."""

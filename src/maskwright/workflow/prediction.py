@@ -1,0 +1,242 @@
+"""Masks for images of any size."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskwright.config import PredictConfig, RunConfig
+from maskwright.data.dataset import find_images
+from maskwright.data.labels import LabelMap
+from maskwright.errors import OutputError
+from maskwright.io.durable import write_text
+from maskwright.io.probabilities import write_probabilities
+from maskwright.io.registry import mask_suffix, read_header, read_image, write_mask
+from maskwright.io.run_folder import RunFolder
+from maskwright.nn.checkpoint import read_model
+from maskwright.nn.unet import UNet
+from maskwright.plan.machine import candidates, fastest
+from maskwright.predict.engine import torch_engine
+from maskwright.predict.predictor import (
+    Engine,
+    most_probable,
+    predict_classes,
+    predict_probabilities,
+)
+from maskwright.progress import Events
+from maskwright.tiling import TileRule
+from maskwright.train.diagnosis import ONE_CLASS_SHARE
+from maskwright.workflow.run import Predictions
+
+SUMMARY_NAME = "predictions.json"
+PROBABILITIES_NAME = "probabilities"
+_MEASURED_PX = 256
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A network ready to predict arrays.
+
+    Args:
+        engine: From tiles to probabilities.
+        rule: How tiles may be cut.
+        channels: Channels the network takes.
+        classes: Number of classes.
+        numerics: Memory order and number format in use, for the record.
+    """
+
+    engine: Engine
+    rule: TileRule
+    channels: int
+    classes: int
+    numerics: str
+
+    @staticmethod
+    def build(network: UNet, config: PredictConfig, *, tile: int | None = None) -> Predictor:
+        """A predictor with the number format that is fastest on this machine.
+
+        Args:
+            network: A trained network.
+            config: The prediction settings.
+            tile: Overrides the largest side of a tile.
+        """
+        model = network.config
+        rule = TileRule(model.depth, model.padding, tile or config.tile_px, config.mirror_px)
+        side = max(read.size for read in rule.cover((_MEASURED_PX,))[0].read)
+        blank = np.zeros((1, model.channels, side, side), np.float32)
+        options = candidates("channels_last", config.precision)
+        engines = {
+            option: torch_engine(network, layout=option.layout, precision=option.precision)
+            for option in options
+        }
+        chosen, _ = fastest(options, lambda option: lambda: _run(engines[option], blank))
+        return Predictor(engines[chosen], rule, model.channels, model.classes, str(chosen))
+
+    def tiles(self, size: tuple[int, int]) -> int:
+        """How many tiles an image of this size takes."""
+        return len(self.rule.cover(size))
+
+
+def _run(engine: Engine, batch: NDArray[np.float32]) -> None:
+    engine(batch)
+
+
+def predict(
+    run: str | Path,
+    inputs: Sequence[str | Path],
+    out: str | Path,
+    *,
+    tile: int | None = None,
+    probabilities: bool = False,
+    overwrite: bool = False,
+    events: Events | None = None,
+) -> Predictions:
+    """Predict images and write a mask of the same name for each.
+
+    Masks hold the training masks' own values (255 where they had 255) in the image's file
+    format, lossless where that would lose.
+
+    Args:
+        run: A run folder.
+        inputs: Folders, files or globs.
+        out: Folder for the masks.
+        tile: Largest side of the network's input; the result does not depend on it.
+        probabilities: Also write ``probabilities/NAME.tif``, one page a class.
+        overwrite: Replace masks that exist.
+        events: Where progress is told.
+
+    Returns:
+        The written files.
+
+    Raises:
+        DataError: When an input cannot be read; masks of the others are not touched.
+        OutputError: When a mask exists already, before anything is computed.
+        RunError: When the run cannot be used.
+    """
+    events = events or Events()
+    folder = RunFolder(Path(run))
+    config = folder.read_config()
+    network, _ = read_model(folder.model)
+    images = find_images(list(inputs))
+    target = Path(out)
+    files = [target / (path.stem + mask_suffix(path)) for path in images]
+    _check_targets(images, files, target, overwrite=overwrite)
+    predictor = Predictor.build(network, config.predict, tile=tile)
+    events.send("start", images=len(images), numerics=predictor.numerics)
+    labels = LabelMap.from_config(config.data)
+    _make_folder(target / PROBABILITIES_NAME if probabilities else target)
+    written: list[Path] = []
+    records: list[dict[str, Any]] = []
+    tiles = [predictor.tiles(read_header(path).size) for path in images]
+    done = 0
+    for path, file in zip(images, files, strict=True):
+        begun = time.monotonic()
+        image = read_image(path)
+
+        def tick(name: str = path.name) -> None:
+            nonlocal done
+            done += 1
+            events.send("tile", number=done, tiles=sum(tiles), name=name)
+
+        if probabilities:
+            probabilities_KYX = predict_probabilities(
+                image.array, predictor.engine, predictor.rule, predictor.channels,
+                classes=predictor.classes, on_tile=tick,
+            )
+            written.append(target / PROBABILITIES_NAME / f"{path.stem}.tif")
+            write_probabilities(written[-1], probabilities_KYX)
+            classes_YX = most_probable(probabilities_KYX)
+        else:
+            classes_YX = predict_classes(
+                image.array, predictor.engine, predictor.rule, predictor.channels, on_tile=tick
+            )
+        write_mask(file, labels.decode(classes_YX))
+        records.append(_record(path, file, classes_YX, labels, time.monotonic() - begun))
+    _warn_one_class(records, events)
+    summary = {
+        "run": str(folder.path),
+        "numerics": predictor.numerics,
+        "labels": [list(pair) for pair in config.data.labels],
+        "images": records,
+    }
+    write_text(target / SUMMARY_NAME, json.dumps(summary, indent=2) + "\n")
+    events.send("end", images=len(images), out=str(target))
+    return Predictions(target, tuple(files), tuple(written))
+
+
+def _check_targets(
+    images: Sequence[Path], files: Sequence[Path], target: Path, *, overwrite: bool
+) -> None:
+    for image, file in zip(images, files, strict=True):
+        if files.count(file) > 1:
+            raise OutputError(
+                "output-same-name", str(image), expected="a name no other input has",
+                found=f"several inputs that would write {file}",
+                remedy="predict them into different folders",
+            )
+        if file.resolve() == image.resolve():
+            raise OutputError(
+                "output-over-input", f"--out {target}", expected="a folder without the images",
+                found="the folder of the images", remedy="choose another folder",
+            )
+    existing = [file for file in files if file.exists()]
+    if existing and not overwrite:
+        raise OutputError(
+            "output-exists", f"--out {target}", expected="no masks of these names",
+            found=f"{len(existing)}, such as {existing[0].name}",
+            remedy="choose another folder, or replace them with --overwrite",
+        )
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            "output-failed", f"--out {path}", expected="a folder that can be made",
+            found=error.strerror or str(error), remedy="choose another place",
+        ) from error
+
+
+def _record(
+    image: Path, mask: Path, classes_YX: NDArray[np.uint8], labels: LabelMap, elapsed_s: float
+) -> dict[str, Any]:
+    counts = np.bincount(classes_YX.ravel(), minlength=len(labels.names))
+    return {
+        "image": str(image),
+        "mask": mask.name,
+        "shares": {
+            name: round(float(count) / classes_YX.size, 6)
+            for name, count in zip(labels.names, counts, strict=True)
+        },
+        "elapsed_s": round(elapsed_s, 3),
+    }
+
+
+def _warn_one_class(records: Sequence[dict[str, Any]], events: Events) -> None:
+    single = [r["mask"] for r in records if max(r["shares"].values()) > ONE_CLASS_SHARE]
+    if not single:
+        return
+    shown = ", ".join(single[:5]) + (" …" if len(single) > 5 else "")
+    events.send(
+        "warning", code="prediction-one-class",
+        text=f"{len(single)} of {len(records)} masks are of one class only: {shown}. If these "
+        "images do hold more, they may differ from the training images (other stain, contrast "
+        "or magnification): look at them side by side, annotate a few and train again.",
+    )
+
+
+def labels_of(folder: Path) -> tuple[RunConfig, Path] | None:
+    """The configuration of the run that wrote a folder of predictions, if it can still be found."""
+    summary = folder / SUMMARY_NAME
+    if not summary.is_file():
+        return None
+    run = RunFolder(Path(json.loads(summary.read_text(encoding="utf-8"))["run"]))
+    return (run.read_config(), run.path) if run.config.is_file() else None

@@ -1,0 +1,106 @@
+"""A finished run and its predictions, as Python objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskwright.config import RunConfig
+from maskwright.io.run_folder import RunFolder
+from maskwright.progress import Events
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Masks that were written, one a image.
+
+    Args:
+        folder: Where they are.
+        files: Their paths, in the order of the images.
+        probabilities: Paths of the probabilities, empty when they were not asked for.
+
+    Example:
+        ``for mask_YX in predictions.arrays(): ...``
+    """
+
+    folder: Path
+    files: tuple[Path, ...]
+    probabilities: tuple[Path, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def arrays(self) -> Iterator[NDArray[Any]]:
+        """The masks, one after the other, shape ``(Y, X)`` (``(Y, X, 3)`` for colours)."""
+        from maskwright.io.registry import read_mask
+
+        for path in self.files:
+            array_CYX = read_mask(path).array
+            yield array_CYX[0] if array_CYX.shape[0] == 1 else np.moveaxis(array_CYX, 0, -1)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained network in its folder.
+
+    Args:
+        folder: The run folder.
+        config: Its resolved configuration.
+    """
+
+    folder: RunFolder
+    config: RunConfig
+
+    @property
+    def path(self) -> Path:
+        """The run folder's path."""
+        return self.folder.path
+
+    def metrics(self) -> dict[str, Any]:
+        """Scores of the held-out images, the contents of ``metrics.json``."""
+        return self.folder.read_json(self.folder.metrics)
+
+    def predict(
+        self,
+        inputs: str | Path | Sequence[str | Path],
+        out: str | Path | None = None,
+        *,
+        tile: int | None = None,
+        probabilities: bool = False,
+        overwrite: bool = False,
+        events: Events | None = None,
+    ) -> Predictions:
+        """Masks for images; see :func:`maskwright.workflow.prediction.predict`.
+
+        Args:
+            inputs: A folder, file or glob, or several.
+            out: Where masks go; by default ``masks_`` and the input's name beside the run's files.
+            tile: Largest side of the network's input.
+            probabilities: Also write the probability of every class.
+            overwrite: Replace masks that exist.
+            events: Where progress is told.
+        """
+        from maskwright.workflow.prediction import predict
+
+        several = [inputs] if isinstance(inputs, str | Path) else list(inputs)
+        if out is None:
+            out = self.path / f"masks_{Path(several[0]).stem or 'images'}"
+        return predict(
+            self.path, several, out,
+            tile=tile, probabilities=probabilities, overwrite=overwrite, events=events,
+        )
+
+
+def open_run(path: str | Path) -> Run:
+    """The run in a folder.
+
+    Raises:
+        RunError: When there is none.
+    """
+    folder = RunFolder(Path(path))
+    return Run(folder, folder.read_config())

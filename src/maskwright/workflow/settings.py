@@ -1,0 +1,125 @@
+"""From what a person typed to one validated configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from maskwright.config import DataConfig, RunConfig, apply_settings, validate
+from maskwright.errors import ConfigError
+
+DEFAULT_MINUTES = 10.0
+
+
+def resolve(
+    *,
+    preset: str = "unet",
+    minutes: float | None = None,
+    steps: int | None = None,
+    seed: int | None = None,
+    group_by: str | None = None,
+    objects: bool | None = None,
+    labels: str | None = None,
+    settings: Sequence[str] = (),
+) -> RunConfig:
+    """The configuration of a run; later arguments override the preset.
+
+    Args:
+        preset: Named starting point.
+        minutes: Time budget.
+        steps: Number of updates instead.
+        seed: Seed of everything random.
+        group_by: Regular expression that names what must not be split.
+        objects: Whether mask values number objects; recognised by default.
+        labels: ``name=value,name=value`` in class order, the background first.
+        settings: ``key=value`` for any field, applied last.
+
+    Raises:
+        ConfigError: For an unknown preset or key, or an illegal value.
+
+    Example:
+        >>> resolve(minutes=5, settings=("width=8",)).model.width
+        8
+    """
+    from maskwright.nn.presets import preset as named
+
+    if minutes is not None and steps is not None:
+        raise ConfigError(
+            "config-two-budgets", "--minutes and --steps", expected="one of them", found="both",
+            remedy="leave one out",
+        )
+    config = named(preset)
+    values: dict[str, Any] = config.model_dump()
+    if minutes is not None:
+        values["train"]["minutes"] = minutes
+    if steps is not None:
+        values["train"]["steps"] = steps
+    if seed is not None:
+        values["train"]["seed"] = seed
+    values["data"].update(_data_values(group_by=group_by, objects=objects, labels=labels))
+    config = apply_settings(validate(RunConfig, values, subject="train"), tuple(settings))
+    if config.train.minutes is None and config.train.steps is None:
+        train = config.train.model_copy(update={"minutes": DEFAULT_MINUTES})
+        config = config.model_copy(update={"train": train})
+    return config
+
+
+def resolve_data(
+    *,
+    group_by: str | None = None,
+    objects: bool | None = None,
+    labels: str | None = None,
+    settings: Sequence[str] = (),
+) -> DataConfig:
+    """The part of the configuration that says how files are read.
+
+    Arguments as in :func:`resolve`; needs no framework.
+
+    Example:
+        >>> resolve_data(objects=True).mask_kind
+        'objects'
+    """
+    values = {"data": _data_values(group_by=group_by, objects=objects, labels=labels)}
+    return apply_settings(validate(RunConfig, values, subject="check"), tuple(settings)).data
+
+
+def _data_values(
+    *, group_by: str | None, objects: bool | None, labels: str | None
+) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    if group_by is not None:
+        values["group_by"] = group_by
+    if objects is not None:
+        values["mask_kind"] = "objects" if objects else "values"
+    if labels is not None:
+        values["labels"] = parse_labels(labels)
+    return values
+
+
+def parse_labels(text: str) -> tuple[tuple[str, int], ...]:
+    """Class names and mask values from ``name=value,name=value``.
+
+    Raises:
+        ConfigError: When the form is another.
+
+    Example:
+        >>> parse_labels("cell=255,membrane=0")
+        (('cell', 255), ('membrane', 0))
+        >>> parse_labels("vessel=0xff0000")
+        (('vessel', 16711680),)
+    """
+    pairs = []
+    for part in text.split(","):
+        name, separator, value = part.strip().partition("=")
+        try:
+            number = int(value, 0)
+        except ValueError:
+            separator = ""
+            number = 0
+        if not separator or not name:
+            raise ConfigError(
+                "labels-form", "--labels", expected="name=value,name=value", found=repr(text),
+                remedy="write for example --labels background=0,cell=255",
+            )
+        pairs.append((name.strip(), number))
+    return tuple(pairs)

@@ -1,0 +1,394 @@
+"""From a folder of images and masks to a run folder."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from maskwright import geometry
+from maskwright.config import ModelConfig, RunConfig, TrainConfig
+from maskwright.data.check import CheckReport, check_dataset
+from maskwright.data.dataset import Case
+from maskwright.data.intensity import measure
+from maskwright.data.labels import LabelMap
+from maskwright.data.sampler import PatchSampler, Source
+from maskwright.data.split import (
+    Split,
+    check_split,
+    read_split,
+    split_cases,
+    write_split,
+)
+from maskwright.errors import ConfigError, DataError
+from maskwright.evaluate.case import score_case
+from maskwright.io.registry import read_image, read_mask
+from maskwright.io.run_folder import RunFolder
+from maskwright.nn.unet import UNet, build_unet
+from maskwright.plan.machine import Numerics, candidates, fastest
+from maskwright.predict.predictor import predict_classes
+from maskwright.progress import EventLog, Events
+from maskwright.train.schedule import steps_within
+from maskwright.train.trainer import Stepper, fit, rehearse
+from maskwright.workflow.prediction import Predictor
+from maskwright.workflow.run import Run
+from maskwright.workflow.scoring import score_run
+from maskwright.workflow.settings import resolve
+
+_REHEARSAL_SHARE = 0.02
+_REHEARSAL_MOST_S = 10.0
+_SCORING_PER_IMAGE_S = 1.0
+
+
+def train(
+    data: str | Path,
+    out: str | Path,
+    *,
+    minutes: float | None = None,
+    steps: int | None = None,
+    preset: str = "unet",
+    settings: Sequence[str] = (),
+    seed: int | None = None,
+    split: str | Path | None = None,
+    group_by: str | None = None,
+    objects: bool | None = None,
+    labels: str | None = None,
+    resume: bool = False,
+    events: Events | None = None,
+) -> Run:
+    """Train a U-Net on a folder of images and masks, score it on held-out images, write a report.
+
+    Args:
+        data: Folder with ``images/`` and ``masks/``, or one of the other known layouts.
+        out: Run folder to make.
+        minutes: Time budget; the number of steps follows from the measured time of one.
+        steps: Number of updates instead.
+        preset: Named starting point, see :data:`maskwright.nn.presets.PRESETS`.
+        settings: ``key=value`` for any field of the configuration.
+        seed: Seed of everything random.
+        split: JSON file that says which image is for training, validation and test.
+        group_by: Regular expression that names what must not be split, such as a patient.
+        objects: Whether mask values number objects; recognised by default.
+        labels: ``name=value,name=value`` in class order, the background first.
+        resume: Go on with the run in ``out``; its own configuration and split hold.
+        events: Where progress is told.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        DataError: For whatever ``maskwright check`` refuses.
+        ConfigError: For an illegal setting.
+        OutputError: When ``out`` is in the way.
+        TrainingError: When loss or gradient is not finite.
+        Interrupted: After Ctrl-C, with everything saved.
+
+    Example:
+        ``run = train("data", "runs/cells", minutes=10)``
+    """
+    begun = time.monotonic()
+    events = events or Events()
+    folder = RunFolder(Path(out))
+    going_on = resume and folder.config.exists()
+    config = resolve(
+        preset=preset, minutes=minutes, steps=steps, seed=seed, group_by=group_by,
+        objects=objects, labels=labels, settings=settings,
+    )
+    if going_on:
+        config = folder.read_config()
+    elif resume:
+        events.send("message", text=f"Nothing to resume in {out}; starting from the beginning.")
+    report = check(data, config, events=events)
+    folder.begin(resume=resume)
+    with folder.lock():
+        log = EventLog(folder.events)
+        with events.also(log):
+            try:
+                return _train(folder, config, report, split, going_on, begun, events)
+            finally:
+                log.close()
+
+
+def check(data: str | Path, config: RunConfig, *, events: Events) -> CheckReport:
+    """Check a data set, telling progress and findings; refuse what cannot be trained on."""
+
+    def on_case(number: int, of: int, name: str) -> None:
+        events.send("reading", number=number, images=of, name=name)
+
+    report = check_dataset(Path(data), config.data, on_case=on_case)
+    report.raise_if_refused()
+    for line in report.lines():
+        events.send("message", text=line)
+    return report
+
+
+def _train(
+    folder: RunFolder,
+    config: RunConfig,
+    report: CheckReport,
+    split_file: str | Path | None,
+    going_on: bool,
+    begun: float,
+    events: Events,
+) -> Run:
+    label_map = report.label_map
+    if label_map is None:
+        raise DataError(
+            "check-no-classes", str(report.root), expected="masks with at least two classes",
+            found="none", remedy="run `maskwright check` and follow its remedies",
+        )
+    split = _split(folder, config, report, split_file, going_on)
+    if not going_on:
+        config = _fit_to_data(config, report, label_map)
+    _check_classes_seen(report, split, label_map)
+    sources = load_sources(report.cases, split.train, label_map, config.model.channels)
+    held = load_sources(report.cases, split.validation, label_map, config.model.channels)
+    sampler = _sampler(sources, config)
+    options = candidates(config.train.layout, config.train.precision)
+    numerics, seconds = fastest(options, lambda option: _rehearsed_step(config, option, sampler))
+    for name, value in seconds.items():
+        events.send("measured", numerics=name, step_s=round(value, 4))
+    events.send("message", text=_numerics_sentence(numerics, seconds))
+    validate = _validator(held, config)
+    if config.train.steps is None:
+        config = _plan_steps(config, numerics, sampler, validate, split, begun, events)
+    config = _with(config, layout=numerics.layout, precision=numerics.precision)
+    folder.write_config(config)
+    stepper = Stepper(_network(config), config.train, numerics.layout, numerics.precision)
+    progress = fit(
+        stepper, sampler,
+        total_steps=config.train.steps or 1,
+        names=label_map.names,
+        folder=folder.path,
+        facts={"data_hash": hash_sources([*sources, *held])},
+        validate=validate,
+        events=events,
+        resume=going_on,
+    )
+    events.send(
+        "message",
+        text=f"Trained {progress.step} steps in {progress.elapsed_s / 60:.1f} minutes; best mean "
+        f"Dice of the classes on the validation images {progress.best:.3f}.",
+    )
+    run = Run(folder, config)
+    score_run(run, report, split, events=events)
+    return run
+
+
+def _with(config: RunConfig, **train: object) -> RunConfig:
+    return config.model_copy(update={"train": config.train.model_copy(update=train)})
+
+
+def _split(
+    folder: RunFolder,
+    config: RunConfig,
+    report: CheckReport,
+    split_file: str | Path | None,
+    going_on: bool,
+) -> Split:
+    data, seed = config.data, config.train.seed
+    if going_on and folder.splits.exists():
+        split_file = folder.splits
+    if split_file is not None:
+        split = read_split(
+            Path(split_file), report.cases, seed=seed,
+            validation_share=data.validation_share, sequence=report.sequence,
+        )
+    else:
+        split = split_cases(
+            report.cases, seed=seed, validation_share=data.validation_share,
+            test_share=data.test_share, sequence=report.sequence,
+        )
+    for problem in check_split(split, report.cases):
+        if problem.level == "refuse":
+            raise DataError(
+                problem.code, problem.subject, expected="parts that share nothing",
+                found=problem.message, remedy=problem.remedy,
+            )
+    write_split(folder.splits, split)
+    return split
+
+
+def _fit_to_data(config: RunConfig, report: CheckReport, label_map: LabelMap) -> RunConfig:
+    """Channels, classes, label values and a legal patch no larger than the images."""
+    model = config.model.model_copy(
+        update={"channels": report.channels, "classes": label_map.classes}
+    )
+    data = config.data.model_copy(update=label_map.to_settings())
+    largest = max(max(size) for size in report.sizes)
+    train = config.train.model_copy(update={"patch_px": _patch(config.train, model, largest)})
+    return config.model_copy(update={"model": model, "data": data, "train": train})
+
+
+def _patch(train: TrainConfig, model: ModelConfig, largest_px: int) -> int:
+    geometry.check_size(train.patch_px, model.depth, model.padding, subject="--set patch_px")
+    border = geometry.border_loss(model.depth, model.padding)
+    needed = geometry.next_legal_size(largest_px + 2 * border, model.depth, model.padding)
+    return min(train.patch_px, needed)
+
+
+def _check_classes_seen(report: CheckReport, split: Split, label_map: LabelMap) -> None:
+    seen = np.zeros(label_map.classes, bool)
+    for case in _chosen(report.cases, split.train):
+        seen[np.unique(_classes(case, label_map))] = True
+    unseen = [name for name, is_seen in zip(label_map.names, seen, strict=True) if not is_seen]
+    if unseen:
+        raise DataError(
+            "class-not-in-training", str(report.root),
+            expected="every class in at least one training image",
+            found=f"none with {', '.join(unseen)}",
+            remedy="use another --seed, or name the parts yourself with --split",
+        )
+
+
+def _chosen(cases: Sequence[Case], names: Sequence[str]) -> list[Case]:
+    by_name = {case.name: case for case in cases}
+    return [by_name[name] for name in names]
+
+
+def _classes(case: Case, label_map: LabelMap) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
+    if case.mask is None:
+        raise DataError(
+            "mask-missing", str(case.image), expected="a mask", found="none",
+            remedy="run `maskwright check`",
+        )
+    return label_map.encode(read_mask(case.mask))
+
+
+def load_sources(
+    cases: Sequence[Case], names: Sequence[str], label_map: LabelMap, channels: int
+) -> list[Source]:
+    """Decode the named cases into memory, images in their own data type.
+
+    Args:
+        cases: All cases.
+        names: Which to load, in this order.
+        label_map: Meaning of mask values.
+        channels: Channels the network takes.
+    """
+    sources = []
+    for case in _chosen(cases, names):
+        array_CYX = read_image(case.image).array
+        sources.append(
+            Source(case.name, array_CYX, _classes(case, label_map), measure(array_CYX, channels))
+        )
+    return sources
+
+
+def hash_sources(sources: Sequence[Source]) -> str:
+    """SHA-256 of names, pixels and classes: changes when the data do."""
+    digest = hashlib.sha256()
+    for source in sorted(sources, key=lambda s: s.name):
+        digest.update(source.name.encode())
+        digest.update(np.ascontiguousarray(source.image_CYX).data)
+        digest.update(source.classes_YX.data)
+    return digest.hexdigest()
+
+
+def _sampler(sources: Sequence[Source], config: RunConfig) -> PatchSampler:
+    model, train_config = config.model, config.train
+    return PatchSampler(
+        sources,
+        channels=model.channels,
+        classes=model.classes,
+        batch=train_config.batch,
+        patch_px=train_config.patch_px,
+        border_px=geometry.border_loss(model.depth, model.padding),
+        foreground_share=train_config.foreground_share,
+        seed=train_config.seed,
+    )
+
+
+def _network(config: RunConfig) -> UNet:
+    return build_unet(config.model, seed=config.train.seed)
+
+
+def _rehearsed_step(
+    config: RunConfig, option: Numerics, sampler: PatchSampler
+) -> Callable[[], None]:
+    stepper = Stepper(_network(config), config.train, option.layout, option.precision)
+    image, truth = stepper.prepare(sampler.draw(0), 0)
+    return lambda: _discard(stepper.update(image, truth, 0, 1e-6))
+
+
+def _discard(_: object) -> None:
+    """A step that is only timed returns nothing."""
+
+
+def _numerics_sentence(numerics: Numerics, seconds: Mapping[str, float]) -> str:
+    if not seconds:
+        return f"Convolutions run as {numerics}, as asked for."
+    plain = seconds.get("contiguous float32")
+    gain = f", {plain / seconds[str(numerics)]:.1f} times as fast as plain float32" if plain else ""
+    return f"Convolutions run as {numerics}: fastest here in a few measured steps{gain}."
+
+
+def _validator(
+    held: Sequence[Source], config: RunConfig
+) -> Callable[[UNet], dict[str, tuple[float, ...]]]:
+    """Predicts whole validation images as the finished network would."""
+    classes = config.model.classes
+
+    def validate(network: UNet) -> dict[str, tuple[float, ...]]:
+        predictor = Predictor.build(network, config.predict)
+        scores = [
+            score_case(
+                source.name,
+                predict_classes(
+                    source.image_CYX, predictor.engine, predictor.rule, predictor.channels
+                ),
+                source.classes_YX,
+                classes,
+            )
+            for source in held
+        ]
+        counts_KK = np.sum([score.confusion for score in scores], axis=0)
+        total = counts_KK.sum()
+        dice = [float(np.mean([s.value("dice", k) for s in scores])) for k in range(classes)]
+        return {
+            "class_dice": tuple(dice),
+            "predicted_share": tuple(float(n) for n in counts_KK.sum(0) / total),
+            "truth_share": tuple(float(n) for n in counts_KK.sum(1) / total),
+        }
+
+    return validate
+
+
+def _plan_steps(
+    config: RunConfig,
+    numerics: Numerics,
+    sampler: PatchSampler,
+    validate: Callable[[UNet], dict[str, tuple[float, ...]]],
+    split: Split,
+    begun: float,
+    events: Events,
+) -> RunConfig:
+    minutes = config.train.minutes
+    if minutes is None:
+        raise ConfigError(
+            "config-no-budget", "train", expected="--minutes or --steps", found="neither",
+            remedy="add --minutes 10",
+        )
+    stepper = Stepper(_network(config), config.train, numerics.layout, numerics.precision)
+    start = time.monotonic()
+    validate(stepper.average)
+    validation_s = time.monotonic() - start
+    seconds = min(_REHEARSAL_MOST_S, _REHEARSAL_SHARE * minutes * 60)
+    step_s = rehearse(stepper, sampler, seconds)
+    reserve_s = max(1, len(split.test)) * (
+        _SCORING_PER_IMAGE_S + validation_s / max(1, len(split.validation))
+    )
+    steps = steps_within(
+        minutes * 60 - (time.monotonic() - begun),
+        step_s=step_s, validation_s=validation_s,
+        validations=config.train.validations, reserve_s=reserve_s,
+    )
+    events.send(
+        "message",
+        text=f"One step takes {step_s:.3f} s and one validation {validation_s:.1f} s; "
+        f"{minutes:g} minutes are {steps} steps.",
+    )
+    return _with(config, steps=steps)
