@@ -240,6 +240,9 @@ def _choose(
 def _usable_files(root: Path, folder: Path, problems: list[Problem]) -> list[Path]:
     """The image files of a folder; the others are named."""
     inside = root.resolve()
+    if not folder.resolve().is_relative_to(inside):
+        problems.append(_outside(folder))
+        return []
     usable: list[Path] = []
     system: list[str] = []
     other: list[str] = []
@@ -252,9 +255,7 @@ def _usable_files(root: Path, folder: Path, problems: list[Problem]) -> list[Pat
         elif path.is_dir():
             continue
         elif not path.resolve().is_relative_to(inside):
-            problems.append(Problem("symlink-outside", "refuse", str(path),
-                                    f"a link to {path.resolve()}, outside the data folder",
-                                    "copy the file itself into the folder"))
+            problems.append(_outside(path))
         elif path.suffix.lower() in SUFFIXES:
             usable.append(path)
         elif path.suffix.lower() in OTHER_SUFFIXES:
@@ -269,6 +270,12 @@ def _usable_files(root: Path, folder: Path, problems: list[Problem]) -> list[Pat
         problems.append(Problem("other-files", "skip", str(folder),
                                 f"not images: {listed(other)}", ""))
     return usable
+
+
+def _outside(path: Path) -> Problem:
+    return Problem("symlink-outside", "refuse", str(path),
+                   f"a link to {path.resolve()}, outside the data folder",
+                   "copy what it points to into the data folder")
 
 
 def _unique(

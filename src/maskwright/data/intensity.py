@@ -98,7 +98,7 @@ def apply(
     dtype = np.float32 if exact else np.float64
     mean_C11 = np.array(intensity.mean, dtype)[:, None, None]
     scale_C11 = 1.0 / np.array(intensity.std, np.float64)[:, None, None]
-    block_CYX = selected_CYX.astype(dtype)
+    block_CYX: NDArray[Any] = selected_CYX.astype(dtype)
     block_CYX -= mean_C11
     block_CYX *= scale_C11.astype(dtype)
     return block_CYX.astype(np.float32, copy=False)

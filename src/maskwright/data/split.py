@@ -72,7 +72,7 @@ def split_cases(
     Example:
         >>> cases = [Case(str(i), Path(f"{i}.png"), None, str(i)) for i in range(10)]
         >>> split_cases(cases, seed=0, validation_share=0.2, test_share=0.2, sequence=True)
-        Split(train=('2', '3', '4', '5', '6', '7'), validation=('8', '9'), test=('0', '1'))
+        Split(train=('2', '3', '4', '5', '6', '7'), validation=('0', '1'), test=('8', '9'))
     """
     groups = _by_group(cases)
     if len(groups) < 2:
@@ -267,22 +267,18 @@ def _read_lists(path: Path) -> dict[str, list[str]]:
 def _expand(
     entries: Sequence[str], cases: Sequence[Case], path: Path, part: str
 ) -> list[str]:
-    """The names that entries mean, in the order of the cases."""
-    names = {case.name for case in cases} | {case.image.name: 0 for case in cases}.keys()
-    known = [case.name for case in cases]
-    file_names = {case.image.name: case.name for case in cases}
+    """The names that entries mean, with or without a suffix, in the order of the cases."""
+    name_of = {case.image.name: case.name for case in cases} | {c.name: c.name for c in cases}
     found: set[str] = set()
     for entry in entries:
-        if entry in names:
-            found.add(file_names.get(entry, entry))
-            continue
-        matches = fnmatch.filter(known, entry)
+        # A name may hold brackets, which a pattern would read in another way.
+        matches = [entry] if entry in name_of else fnmatch.filter(name_of, entry)
         if not matches:
             raise DataError("split-unknown-name", f"{path} {part}",
                             expected="names of images in the data set", found=repr(entry),
-                            remedy=f"use names such as {listed(known, most=3)}")
-        found |= set(matches)
-    return [name for name in known if name in found]
+                            remedy=f"use names such as {listed([c.name for c in cases], most=3)}")
+        found |= {name_of[match] for match in matches}
+    return [case.name for case in cases if case.name in found]
 
 
 def _across(

@@ -1,0 +1,344 @@
+"""What is in a data set, what is wrong with it, and what each mask value means.
+
+Every file is read once. Nothing is written, and nothing stops at the first problem: a person
+sees all of them together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskwright.config import DataConfig
+from maskwright.data.census import MaskCensus
+from maskwright.data.dataset import Case, Dataset, find_cases
+from maskwright.data.labelmap import LabelMap
+from maskwright.data.labels import decide
+from maskwright.data.problem import Problem, listed
+from maskwright.errors import DataError, ImageReadError
+from maskwright.io.image import Image, is_grey
+from maskwright.io.registry import read_image, read_mask
+
+__all__ = ["CheckReport", "Problem", "check_dataset"]
+
+OnCase = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What :func:`check_dataset` found.
+
+    Args:
+        root: The folder.
+        cases: Images with their masks; cases with identical images share a group.
+        label_map: What mask values mean, or ``None`` where that is refused.
+        problems: Refusals, warnings, and what was skipped.
+        sizes: How many images have which height and width.
+        channels: Channels of the network: 1 when every image is grey, however it is stored.
+        dtypes: How many images have which data type.
+        class_shares: Share of all mask pixels that each class has.
+        grouping: A sentence that says which cases stay together.
+        sequence: Whether the cases are slices of a stack.
+        digests: Case name → digest of the image's pixels.
+        present: Case name → class ids in its mask.
+
+    Example:
+        >>> CheckReport(Path("data"), (), None, (Problem("one-case", "refuse", "data", "", ""),)).ok
+        False
+    """
+
+    root: Path
+    cases: tuple[Case, ...]
+    label_map: LabelMap | None
+    problems: tuple[Problem, ...]
+    sizes: Mapping[tuple[int, int], int] = field(default_factory=dict)
+    channels: int = 1
+    dtypes: Mapping[str, int] = field(default_factory=dict)
+    class_shares: tuple[float, ...] = ()
+    grouping: str = ""
+    sequence: bool = False
+    digests: Mapping[str, str] = field(default_factory=dict)
+    present: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is refused."""
+        return not self.refusals
+
+    @property
+    def refusals(self) -> tuple[Problem, ...]:
+        """The problems that stop."""
+        return tuple(problem for problem in self.problems if problem.level == "refuse")
+
+    def raise_if_refused(self) -> None:
+        """Stop when the data cannot be used.
+
+        Raises:
+            DataError: With the code of the first refusal, and the others listed.
+        """
+        if self.ok:
+            return
+        first, *others = self.refusals
+        also = "".join(f"; also {other.subject}: {other.message} [{other.code}]"
+                       for other in others[:20])
+        more = f"; and {len(others) - 20} more" if len(others) > 20 else ""
+        raise DataError(first.code, first.subject, expected="data that can be trained on",
+                        found=first.message + also + more, remedy=first.remedy)
+
+    def lines(self) -> list[str]:
+        """The report as lines for the terminal."""
+        lines = []
+        if self.sizes:
+            lines.append(f"{sum(self.sizes.values())} images, "
+                         f"{'grey' if self.channels == 1 else f'{self.channels} channels'}, "
+                         f"{_row(self.dtypes)}")
+            sizes = {f"{y} × {x}": n for (y, x), n in self.sizes.items()}
+            lines.append(f"size in pixels (height × width): {_row(sizes)}")
+        if self.grouping:
+            lines.append(f"split: {self.grouping}")
+        if self.label_map is not None:
+            lines += [f"{sentence}, {share:.1%} of the pixels" for sentence, share
+                      in zip(self.label_map.describe(), self.class_shares, strict=True)]
+        lines += [problem.line() for problem in self.problems]
+        refused = len(self.refusals)
+        if refused:
+            lines.append(f"{refused} problem{'s' if refused > 1 else ''} to mend before training")
+        elif self.cases:
+            lines.append("ready for training")
+        return lines
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain values."""
+        labels = self.label_map
+        return {
+            "root": str(self.root),
+            "ok": self.ok,
+            "cases": [{"name": case.name, "image": str(case.image), "group": case.group,
+                       "mask": None if case.mask is None else str(case.mask)}
+                      for case in self.cases],
+            "sizes": [{"size": list(size), "images": n} for size, n in self.sizes.items()],
+            "channels": self.channels,
+            "dtypes": dict(self.dtypes),
+            "classes": [] if labels is None else [
+                {"name": name, "values": list(values), "share": share}
+                for name, values, share in zip(labels.names, labels.values, self.class_shares,
+                                               strict=True)],
+            "mask_kind": None if labels is None else labels.kind,
+            "grouping": self.grouping,
+            "sequence": self.sequence,
+            "problems": [problem.to_json() for problem in self.problems],
+        }
+
+
+def check_dataset(
+    root: Path, config: DataConfig = DataConfig(), *,  # noqa: B008 (frozen)
+    patch_px: int | None = None, on_case: OnCase | None = None,
+) -> CheckReport:
+    """Read a data set once and tell everything that matters before training.
+
+    Args:
+        root: The folder, in one of the layouts of :mod:`maskwright.data.dataset`.
+        config: What is said of labels, groups and unpaired files.
+        patch_px: Side of a training patch, to warn of smaller images.
+        on_case: Called after each case with its number from 1, the number of cases and its name.
+
+    Returns:
+        The report; what is wrong is in its ``problems``.
+
+    Raises:
+        DataError: ``data-folder`` when there is no such folder.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     check_dataset(Path(folder)).problems[0].code
+        'no-image'
+    """
+    dataset = find_cases(root, group_by=config.group_by, skip_unpaired=config.skip_unpaired)
+    survey = _Survey(patch_px)
+    for number, case in enumerate(dataset.cases, start=1):
+        survey.look_at(case)
+        if on_case is not None:
+            on_case(number, len(dataset.cases), case.name)
+    return survey.report(dataset, config)
+
+
+class _Survey:
+    """Collects facts case by case."""
+
+    def __init__(self, patch_px: int | None) -> None:
+        self.census = MaskCensus()
+        self.problems: list[Problem] = []
+        self.digests: dict[str, str] = {}
+        self.sizes: Counter[tuple[int, int]] = Counter()
+        self.stored: Counter[tuple[int, bool]] = Counter()
+        self.dtypes: Counter[str] = Counter()
+        self.turned: list[str] = []
+        self.constant: list[str] = []
+        self.small: list[str] = []
+        self.patch_px = patch_px
+
+    def look_at(self, case: Case) -> None:
+        """Read the files of one case."""
+        image = self._read(case.image, read_image)
+        mask = None if case.mask is None else self._read(case.mask, read_mask)
+        if image is not None:
+            self._look_at_image(case, image)
+        if mask is not None and case.mask is not None:
+            if mask.exif_turned:
+                self.turned.append(case.mask.name)
+            self.census.add(case.mask.name, mask)
+            if image is not None:
+                self._compare(case.mask, image, mask)
+
+    def _read(self, path: Path, reader: Callable[[Path], Image]) -> Image | None:
+        try:
+            return reader(path)
+        except ImageReadError as error:
+            self.problems.append(Problem.from_error(error, path))
+            return None
+
+    def _look_at_image(self, case: Case, image: Image) -> None:
+        array = image.array
+        self.sizes[image.size] += 1
+        self.stored[image.channels, is_grey(array)] += 1
+        self.dtypes[str(array.dtype)] += 1
+        self.digests[case.name] = _digest(array)
+        if image.exif_turned:
+            self.turned.append(case.image.name)
+        if all(plane.min() == plane.max() for plane in array):
+            self.constant.append(case.image.name)
+        if self.patch_px is not None and min(image.size) < self.patch_px:
+            self.small.append(case.image.name)
+
+    def _compare(self, path: Path, image: Image, mask: Image) -> None:
+        if mask.size != image.size:
+            y, x = mask.size
+            self.problems.append(Problem(
+                "mask-shape", "refuse", str(path), f"the mask is {y} × {x} pixels, its image "
+                f"{image.size[0]} × {image.size[1]} (height × width)",
+                "export the mask at the size of its image",
+            ))
+        elif _same_pixels(image.array, mask.array):
+            self.problems.append(Problem(
+                "mask-is-image", "refuse", str(path), "the mask is the image itself",
+                "put the drawn mask in its place",
+            ))
+
+    def report(self, dataset: Dataset, config: DataConfig) -> CheckReport:
+        """Everything that was found."""
+        has_masks = any(case.mask is not None for case in dataset.cases)
+        label_map, label_problems = decide(self.census, config) if has_masks else (None, [])
+        cases, duplicates = self._join_duplicates(dataset.cases)
+        root = str(dataset.root)
+        problems = [*dataset.problems, *self.problems, *label_problems, *duplicates]
+        problems += self._image_problems(root)
+        shares: dict[str, NDArray[np.float64]] = {}
+        if label_map is not None:
+            shares = self.census.shares(label_map)
+        class_shares = self._class_shares(shares, label_map)
+        return CheckReport(
+            dataset.root, cases, label_map, tuple(problems), dict(self.sizes.most_common()),
+            self._channels(), dict(self.dtypes.most_common()), class_shares, dataset.grouping,
+            dataset.sequence, self.digests,
+            {case.name: tuple(int(k) for k in np.flatnonzero(shares[case.mask.name]))
+             for case in cases if case.mask is not None and case.mask.name in shares},
+        )
+
+    def _channels(self) -> int:
+        if all(grey for _, grey in self.stored):
+            return 1
+        return max(channels for channels, _ in self.stored)
+
+    def _class_shares(
+        self, shares: Mapping[str, NDArray[np.float64]], label_map: LabelMap | None
+    ) -> tuple[float, ...]:
+        """Shares over all masks, each pixel counting the same."""
+        if label_map is None:
+            return ()
+        pixels = {mask.name: int(mask.counts.sum()) for mask in self.census.masks}
+        total = np.zeros(label_map.classes)
+        for name, share in shares.items():
+            total += share * pixels[name]
+        return tuple(float(share) for share in total / max(1, sum(pixels.values())))
+
+    def _image_problems(self, root: str) -> list[Problem]:
+        problems = []
+        counts = {channels for channels, _ in self.stored}
+        if len(counts) > 1 and self._channels() > 1:
+            row = ", ".join(f"{n} with {channels}" for channels, n in self._by_channels().items())
+            problems.append(Problem("image-channels", "refuse", root, f"images with different "
+                                    f"numbers of channels: {row}",
+                                    "convert them to one kind, grey or RGB"))
+        if len(self.dtypes) > 1:
+            problems.append(Problem("image-dtypes", "warn", root, "images of different data "
+                                    f"types: {_row(self.dtypes)}", "check that all come from the "
+                                    "same source; each is normalised by itself"))
+        if self.turned:
+            problems.append(Problem("exif-turned", "warn", root, "turned or mirrored as the file "
+                                    f"asks: {listed(self.turned)}",
+                                    "check that image and mask lie on each other"))
+        if self.constant:
+            problems.append(Problem("image-constant", "warn", root, "one value in every pixel: "
+                                    f"{listed(self.constant)}", "check that this is meant"))
+        if self.small:
+            problems.append(Problem("image-small", "warn", root, f"smaller than the patch of "
+                                    f"{self.patch_px} pixels, so mirrored at the border: "
+                                    f"{listed(self.small)}", "choose a smaller patch_px"))
+        return problems
+
+    def _by_channels(self) -> Counter[int]:
+        counts: Counter[int] = Counter()
+        for (channels, _), n in self.stored.items():
+            counts[channels] += n
+        return counts
+
+    def _join_duplicates(
+        self, cases: tuple[Case, ...]
+    ) -> tuple[tuple[Case, ...], list[Problem]]:
+        """Cases with identical images join one group, so that a split cannot separate them."""
+        alike: dict[str, list[str]] = defaultdict(list)
+        for name, digest in self.digests.items():
+            alike[digest].append(name)
+        group_of = {case.name: case.group for case in cases}
+        problems = []
+        for names in alike.values():
+            if len(names) < 2:
+                continue
+            joined = {group_of[name] for name in names}
+            first = group_of[names[0]]
+            group_of = {n: first if group in joined else group for n, group in group_of.items()}
+            problems.append(Problem("image-duplicate", "warn", names[0], f"the same image as "
+                                    f"{listed(names[1:])}; they stay in one part of a split",
+                                    "delete all but one of them"))
+        return tuple(replace(case, group=group_of[case.name]) for case in cases), problems
+
+
+def _digest(array_CYX: NDArray[Any]) -> str:
+    """A digest of shape, type and pixels, taken in blocks of rows."""
+    digest = hashlib.sha256(f"{array_CYX.shape}{array_CYX.dtype}".encode())
+    for y in range(0, array_CYX.shape[1], 256):
+        digest.update(array_CYX[:, y:y + 256].tobytes())
+    return digest.hexdigest()
+
+
+def _same_pixels(image_CYX: NDArray[Any], mask_CYX: NDArray[Any]) -> bool:
+    """Whether two arrays hold the same values, three equal channels counting as one."""
+    if len(image_CYX) != len(mask_CYX):
+        if not (is_grey(image_CYX) and is_grey(mask_CYX)):
+            return False
+        image_CYX, mask_CYX = image_CYX[:1], mask_CYX[:1]
+    return np.array_equal(image_CYX, mask_CYX)
+
+
+def _row(counts: Mapping[str, int]) -> str:
+    if len(counts) == 1:
+        return next(iter(counts))
+    return listed([f"{what} ({n})" for what, n in counts.items()], most=6)

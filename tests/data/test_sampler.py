@@ -1,0 +1,86 @@
+"""Training patches: any step again, rare classes seen, edges mirrored."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from maskwright.data.intensity import measure
+from maskwright.data.sampler import PatchSampler, Prefetch, Source
+
+
+def _source(name: str, size: tuple[int, int], rare: tuple[int, int] | None) -> Source:
+    generator = np.random.default_rng(len(name))
+    image = generator.integers(0, 255, (1, *size)).astype(np.uint8)
+    classes = np.zeros(size, np.uint8)
+    if rare is not None:
+        classes[rare] = 1
+    return Source(name, image, classes, measure(image, 1))
+
+
+def _sampler(sources: list[Source], **changes: object) -> PatchSampler:
+    arguments: dict[str, object] = {
+        "channels": 1, "classes": 2, "batch": 4, "patch_px": 32, "border_px": 0,
+        "foreground_share": 0.5, "seed": 0,
+    }  # fmt: skip
+    return PatchSampler(sources, **(arguments | changes))
+
+
+def test_a_step_is_always_the_same_batch_whatever_was_drawn_before() -> None:
+    sources = [_source("a", (90, 70), (5, 5)), _source("bb", (64, 64), None)]
+    first, second = _sampler(sources), _sampler(sources)
+    second.draw(3)
+    for step in (7, 0, 7):
+        a, b = first.draw(step), second.draw(step)
+        np.testing.assert_array_equal(a.image_BCYX, b.image_BCYX)
+        np.testing.assert_array_equal(a.truth_BYX, b.truth_BYX)
+        assert a.names == b.names
+
+
+def test_prefetched_batches_are_the_drawn_ones_in_any_order() -> None:
+    sampler = _sampler([_source("a", (90, 70), (5, 5))])
+    with Prefetch(sampler) as batches:
+        for step in (0, 1, 2, 9, 10, 4):
+            np.testing.assert_array_equal(
+                batches.take(step).image_BCYX, sampler.draw(step).image_BCYX
+            )
+
+
+def test_a_single_pixel_of_a_rare_class_is_in_a_quarter_of_the_patches() -> None:
+    sampler = _sampler([_source("a", (800, 800), (400, 300))], foreground_share=0.5)
+    seen = [patch.any() for step in range(50) for patch in sampler.draw(step).truth_BYX]
+    # Half of the patches follow a class, half of those the rare one.
+    assert np.mean(seen) == pytest.approx(0.25, abs=0.1)
+
+
+def test_without_foreground_share_patches_lie_anywhere() -> None:
+    sampler = _sampler([_source("a", (800, 800), (400, 300))], foreground_share=0.0)
+    seen = [patch.any() for step in range(50) for patch in sampler.draw(step).truth_BYX]
+    assert np.mean(seen) < 0.05
+
+
+def test_patches_are_normalised_windows_of_their_image() -> None:
+    source = _source("a", (40, 40), (3, 3))
+    batch = _sampler([source], patch_px=16).draw(0)
+    normal = (source.image_CYX[0] - source.image_CYX.mean()) / source.image_CYX.std()
+    windows = np.lib.stride_tricks.sliding_window_view(normal, (16, 16)).reshape(-1, 16, 16)
+    for patch in batch.image_BCYX[:, 0]:
+        assert np.isclose(windows, patch, atol=1e-4).all((1, 2)).any()
+
+
+@pytest.mark.parametrize("size", [(10, 90), (5, 5), (31, 32)])
+def test_images_smaller_than_a_patch_are_mirrored(size: tuple[int, int]) -> None:
+    batch = _sampler([_source("a", size, (1, 1))]).draw(0)
+    assert batch.image_BCYX.shape == (4, 1, 32, 32)
+    assert batch.truth_BYX.shape == (4, 32, 32)
+    assert np.isfinite(batch.image_BCYX).all()
+
+
+def test_an_unpadded_networks_patch_predicts_the_inside_of_the_image_and_mirrors_around() -> None:
+    source = _source("a", (40, 40), (20, 20))
+    sampler = _sampler([source], patch_px=44, border_px=8, foreground_share=1.0)
+    padded = np.pad(source.classes_YX, 8, mode="reflect")
+    for step in range(5):
+        for truth in sampler.draw(step).truth_BYX:
+            windows = np.lib.stride_tricks.sliding_window_view(padded, (44, 44))
+            assert (windows.reshape(-1, 44, 44) == truth).all((1, 2)).any()
