@@ -95,7 +95,10 @@ def check(
         _print_json(report.to_json())
     elif not quiet:
         typer.echo("\n".join(report.lines()))
-    report.raise_if_refused()
+    else:
+        report.raise_if_refused()
+    if not report.ok:
+        raise typer.Exit(2)
 
 
 @app.command()

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +66,7 @@ def read_raster(format_name: str, path: Path, expand: bool) -> Image:
         [[[7, 7, 7], [7, 7, 7]]]
     """
     with _opened(format_name, path) as file:
-        orientation = _orientation(file)
+        orientation = _orientation(file, path)
         palette: NDArray[np.uint8] | None = None
         if format_name == "PNG":
             _check_png_sums(path)
@@ -111,7 +111,7 @@ def read_raster_header(format_name: str, path: Path) -> Header:
     """
     with _opened(format_name, path) as file:
         mode = file.mode
-        size = apply_orientation_to_pair((file.height, file.width), _orientation(file))
+        size = apply_orientation_to_pair((file.height, file.width), _orientation(file, path))
         dtype = "uint8"
         if mode == "1":
             dtype = "bool"
@@ -203,23 +203,41 @@ def _check_header(file: ImageFile, path: Path) -> None:
                              remedy="save each frame as a file of its own")
 
 
+def _png_chunks(stream: BinaryIO) -> Iterator[tuple[bytes, int]]:
+    """Kind and length of each chunk of a PNG file, the stream placed at its data."""
+    position = 8
+    kind = b""
+    while kind != b"IEND":
+        stream.seek(position)
+        head = stream.read(8)
+        if len(head) < 8:
+            raise EOFError("no IEND chunk")
+        (length,), kind = struct.unpack(">I", head[:4]), head[4:]
+        yield kind, length
+        position += 12 + length
+
+
 def _check_png_sums(path: Path) -> None:
     """Compare the checksums of the chunks that make the picture, which Pillow passes over."""
     with path.open("rb") as stream:
-        stream.seek(8)
-        kind = b""
-        while kind != b"IEND":
-            head = stream.read(8)
-            if len(head) < 8:
-                raise EOFError("no IEND chunk")
-            (length,), kind = struct.unpack(">I", head[:4]), head[4:]
-            data = stream.read(length)
-            checksum = stream.read(4)
+        for kind, length in _png_chunks(stream):
+            data, checksum = stream.read(length), stream.read(4)
             if len(data) < length or len(checksum) < 4:
                 raise EOFError("a chunk is cut off")
             actual = zlib.crc32(data, zlib.crc32(kind))
             if kind[:1].isupper() and actual != int.from_bytes(checksum):
                 raise ValueError(f"a wrong checksum in its {kind.decode('latin-1')} chunk")
+
+
+def _png_exif(path: Path) -> Pillow.Exif:
+    """The EXIF block of a PNG file; Pillow would decode the whole picture to look for it."""
+    exif = Pillow.Exif()
+    with path.open("rb") as stream:
+        for kind, length in _png_chunks(stream):
+            if kind == b"eXIf":
+                exif.load(b"Exif\0\0" + stream.read(length))
+                break
+    return exif
 
 
 def _bomb(path: Path, found: str) -> ImageReadError:
@@ -243,9 +261,10 @@ def _read_error(path: Path, format_name: str, error: Exception) -> ImageReadErro
                           found=reason, remedy="copy the file again from its source")
 
 
-def _orientation(file: ImageFile) -> int:
+def _orientation(file: ImageFile, path: Path) -> int:
     try:
-        value = file.getexif().get(_ORIENTATION, 1)
+        exif = _png_exif(path) if file.format == "PNG" else file.getexif()
+        value = exif.get(_ORIENTATION, 1)
     except _DECODER_ERRORS:
         return 1  # unreadable metadata must not cost the pixels
     return int(value) if value in range(1, 9) else 1

@@ -71,7 +71,9 @@ def read_tiff(path: Path, expand: bool) -> Image:
         array_CYX = _channels_first(page, _decode(page, path), path)
         palette = _palette(page)
         spacing = _spacing_mm(file, page)
-    if page.photometric == 0:  # min-is-white: stored upside down, shown as people drew it
+    if expand and page.photometric == 0:
+        # Min-is-white images are stored upside down. Masks stay as stored: ImageJ and tifffile
+        # write what was drawn as the higher value here too.
         if array_CYX.dtype == np.bool_:
             array_CYX = ~array_CYX
         elif array_CYX.dtype.kind == "u":
@@ -255,8 +257,10 @@ def _check_page(file: tifffile.TiffFile, page: tifffile.TiffPage, path: Path) ->
                                                         and page.compression in (6, 7, 34892)):
         raise _unsupported(path, f"colours as {getattr(page.photometric, 'name', 'unknown')}")
     end = file.filehandle.size
-    counts = page.databytecounts
-    if any(n < 1 or at + n > end for at, n in zip(page.dataoffsets, counts, strict=True)):
+    parts = list(zip(page.dataoffsets, page.databytecounts, strict=True))
+    expected = int(np.prod([int(n) for n in page.chunked], dtype=object))
+    # The library would fill what is missing with zeros.
+    if len(parts) < expected or any(n < 1 or at + n > end for at, n in parts):
         raise ImageReadError("image-truncated", str(path), expected="a whole TIFF file",
                              found="missing rows", remedy="copy the file again from its source")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import time
@@ -13,6 +14,9 @@ import torch
 
 Layout = Literal["contiguous", "channels_last"]
 Precision = Literal["float32", "bfloat16"]
+
+
+_CLEARLY_SLOWER = 1.5
 
 
 @dataclass(frozen=True)
@@ -53,30 +57,34 @@ def candidates(layout: str, precision: str) -> list[Numerics]:
 
 
 def fastest(
-    options: Sequence[Numerics], run: Callable[[Numerics], Callable[[], None]], repeats: int = 2
+    options: Sequence[Numerics], run: Callable[[Numerics], Callable[[], None]], rounds: int = 3
 ) -> tuple[Numerics, Mapping[str, float]]:
     """Time a few steps with each option and take the fastest.
+
+    The options take turns, so that a machine that slows down for a moment slows all of them;
+    one that is clearly slower after a round is dropped.
 
     Args:
         options: What to compare; a single one is returned unmeasured.
         run: Prepares an option and returns its step; the first step is not counted.
-        repeats: Counted steps of each option; the fastest counts, since noise only slows.
+        rounds: Counted steps of each option; the fastest counts, since noise only slows.
 
     Returns:
         The fastest option, and seconds a step for each that was measured.
     """
     if len(options) == 1:
         return options[0], {}
-    seconds: dict[Numerics, float] = {}
-    for option in options:
-        step = run(option)
+    steps = {option: run(option) for option in options}
+    for step in steps.values():
         step()
-        times = []
-        for _ in range(repeats):
-            start = time.perf_counter()
-            step()
-            times.append(time.perf_counter() - start)
-        seconds[option] = min(times)
+    seconds = dict.fromkeys(options, math.inf)
+    for _ in range(rounds):
+        limit = _CLEARLY_SLOWER * min(seconds.values())
+        for option in options:
+            if seconds[option] <= limit or math.isinf(limit):
+                start = time.perf_counter()
+                steps[option]()
+                seconds[option] = min(seconds[option], time.perf_counter() - start)
     best = min(seconds, key=seconds.__getitem__)
     return best, {str(option): value for option, value in seconds.items()}
 

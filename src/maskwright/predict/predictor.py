@@ -114,6 +114,9 @@ def predict_probabilities(
 
 def most_probable(probabilities_KYX: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Class ids from probabilities; the lower class where two are equal."""
+    classes_YX: NDArray[np.uint8]
     if probabilities_KYX.shape[0] == 2:
-        return (probabilities_KYX[1] > probabilities_KYX[0]).astype(np.uint8)
-    return probabilities_KYX.argmax(0).astype(np.uint8)
+        classes_YX = (probabilities_KYX[1] > probabilities_KYX[0]).astype(np.uint8)
+    else:
+        classes_YX = probabilities_KYX.argmax(0).astype(np.uint8)
+    return classes_YX

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 ONE_CLASS_SHARE = 0.999
 _STILL = 0.01
@@ -33,6 +34,19 @@ class Validation:
     class_dice: tuple[float, ...]
     predicted_share: tuple[float, ...]
     truth_share: tuple[float, ...]
+
+    @staticmethod
+    def from_facts(facts: Mapping[str, Any]) -> Validation:
+        """From the JSON values of ``dataclasses.asdict``."""
+        return Validation(
+            int(facts["step"]),
+            float(facts["loss"]),
+            float(facts["train_dice"]),
+            float(facts["dice"]),
+            tuple(facts["class_dice"]),
+            tuple(facts["predicted_share"]),
+            tuple(facts["truth_share"]),
+        )
 
 
 @dataclass(frozen=True)

@@ -201,10 +201,7 @@ class Progress:
     def from_facts(facts: Mapping[str, Any]) -> Progress:
         """From what :meth:`to_facts` gave."""
         known = {k: facts[k] for k in ("total_steps", "step", "best", "said", "elapsed_s")}
-        history = [
-            Validation(**{k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()})
-            for entry in facts["history"]
-        ]
+        history = [Validation.from_facts(entry) for entry in facts["history"]]
         return Progress(**known, history=history)
 
 

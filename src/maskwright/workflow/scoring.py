@@ -157,6 +157,11 @@ def _label_map(
                 problem.code, problem.subject, expected="masks whose values can be told apart",
                 found=problem.message, remedy=problem.remedy,
             )
+    if label_map is None:
+        raise DataError(
+            "evaluate-no-classes", str(folder), expected="true masks with at least two classes",
+            found="none", remedy="name the values with --labels background=0,cell=255",
+        )
     for line in label_map.describe():
         events.send("message", text=line)
     return label_map

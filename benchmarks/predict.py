@@ -1,0 +1,87 @@
+"""Our prediction against plain PyTorch (float32, NCHW) of the same network on the same tiles.
+
+Plain runs the trained network as it is; ours folds the normalisation, chooses the number format
+and goes through the whole overlap-tile path, normalisation and argmax included.
+
+    python benchmarks/predict.py [--width 32] [--rounds 5]
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+import torch
+from measuring import median_ratio, take_turns, write_results
+
+from maskwright import geometry
+from maskwright.config import ModelConfig, PredictConfig
+from maskwright.nn.unet import build_unet
+from maskwright.predict.predictor import predict_classes
+from maskwright.tiling import read_mirrored
+from maskwright.workflow.prediction import Predictor
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--width", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--size", type=int, default=1536)
+    arguments = parser.parse_args()
+    model = ModelConfig(width=arguments.width)
+    network = build_unet(model, seed=0)
+    network(torch.randn(2, 1, 64, 64))
+    network.eval()
+    predictor = Predictor.build(network, PredictConfig())
+    side = arguments.size
+    image = np.random.default_rng(0).integers(0, 255, (1, side, side)).astype(np.uint8)
+    tiles = predictor.rule.cover((side, side))
+
+    def plain() -> None:
+        normal = (image.astype(np.float32) - image.mean()) / image.std()
+        with torch.no_grad():
+            for tile in tiles:
+                batch = torch.from_numpy(np.ascontiguousarray(read_mirrored(normal, tile.read)))
+                network(batch[None])["logits"].softmax(1).argmax(1)
+
+    def ours() -> None:
+        predict_classes(image, predictor.engine, predictor.rule, 1)
+
+    seconds = take_turns({"plain": plain, "ours": ours}, rounds=arguments.rounds)
+    ratio = median_ratio(seconds["plain"], seconds["ours"])
+    pixels = sum(tile.read[0].size * tile.read[1].size for tile in tiles)
+    read = tiles[0].read[0].size
+    layers = geometry.layer_table(read, **model.model_dump(exclude={"dropout"}))
+    operations = 2 * sum(layer.macs for layer in layers) * pixels // read**2
+    values = sum(layer.size**2 * layer.channels for layer in layers) * pixels // read**2
+    figures = {
+        "width": arguments.width,
+        "image_px": side,
+        "tiles": len(tiles),
+        "computed_to_image_pixels": pixels / side**2,
+        "numerics": predictor.numerics,
+        "seconds": seconds,
+        "ratio_plain_to_ours": ratio,
+        "floor_operations": operations,
+        "floor_bytes": 2 * 2 * values,
+        "megapixels_per_second": side**2 / 1e6 / float(np.median(seconds["ours"])),
+    }
+    write_results(
+        "predict",
+        figures,
+        [
+            ["what", "value"],
+            ["network", f"U-Net, depth 4, width {arguments.width}, {side}² in {len(tiles)} tiles"],
+            ["ours runs as", predictor.numerics],
+            ["plain float32 NCHW, median s", f"{np.median(seconds['plain']):.2f}"],
+            ["ours, median s", f"{np.median(seconds['ours']):.2f}"],
+            ["plain / ours", f"{ratio:.2f}"],
+            ["computed to kept pixels", f"{pixels / side**2:.2f}"],
+            ["operations", f"{operations / 1e12:.2f} TFLOP"],
+            ["bytes moved at least", f"{2 * 2 * values / 1e9:.1f} GB"],
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""One training step of ours against plain PyTorch (float32, NCHW) on the same network.
+
+Plain means what most tools do on a CPU: the same network, loss and optimiser in float32 with
+contiguous tensors. Ours includes augmentation, averaging of the weights and gradient clipping.
+
+    python benchmarks/train_step.py [--width 32] [--rounds 5]
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+import torch
+from measuring import median_ratio, take_turns, write_results
+
+from maskwright import geometry
+from maskwright.config import ModelConfig, TrainConfig
+from maskwright.data.augment import apply_augmentation, draw_augmentation
+from maskwright.data.sampler import Patches
+from maskwright.nn.losses import segmentation_loss
+from maskwright.nn.unet import build_unet
+from maskwright.plan.machine import candidates, fastest
+from maskwright.train.trainer import Stepper
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--width", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    model = ModelConfig(width=arguments.width)
+    config = TrainConfig(steps=1)
+    generator = np.random.default_rng(0)
+    shape = (config.batch, config.patch_px, config.patch_px)
+    patches = Patches(
+        generator.normal(size=(shape[0], 1, *shape[1:])).astype(np.float32),
+        generator.integers(0, 2, shape).astype(np.uint8),
+        ("random",) * config.batch,
+    )
+
+    image, truth = (torch.from_numpy(a) for a in (patches.image_BCYX, patches.truth_BYX))
+    plain_network = build_unet(model, seed=0)
+    optimiser = torch.optim.AdamW(plain_network.parameters())
+
+    def plain() -> None:
+        optimiser.zero_grad()
+        segmentation_loss(config.loss, plain_network(image)["logits"], truth).backward()
+        optimiser.step()
+
+    steppers = {
+        option: Stepper(build_unet(model, seed=0), config, option.layout, option.precision)
+        for option in candidates("auto", "auto")
+    }
+    chosen, _ = fastest(
+        list(steppers), lambda option: lambda: _ignore(steppers[option].update(image, truth, 0, 1e-6))
+    )
+    step = 0
+
+    def ours() -> None:
+        nonlocal step
+        step += 1
+        steppers[chosen].update(*steppers[chosen].prepare(patches, step), step, 1e-6)
+
+    def augmentation() -> None:
+        drawn = draw_augmentation(
+            config.augment, config.batch, torch.Generator().manual_seed(step)
+        )
+        apply_augmentation(drawn, image, truth)
+
+    seconds = take_turns(
+        {"plain": plain, "ours": ours, "augmentation": augmentation}, rounds=arguments.rounds
+    )
+    ratio = median_ratio(seconds["plain"], seconds["ours"])
+    share = 1 / median_ratio(seconds["ours"], seconds["augmentation"])
+    layers = geometry.layer_table(config.patch_px, **model.model_dump(exclude={"dropout"}))
+    # Forward, gradient of the input and gradient of the weights: three times the forward pass.
+    operations = 3 * 2 * config.batch * sum(layer.macs for layer in layers)
+    # Each output is written forward and read back, and its gradient likewise, two bytes each.
+    values = config.batch * sum(layer.size**2 * layer.channels for layer in layers)
+    best = min(seconds["ours"])
+    figures = {
+        "width": arguments.width,
+        "batch": config.batch,
+        "patch_px": config.patch_px,
+        "numerics": str(chosen),
+        "seconds": seconds,
+        "ratio_plain_to_ours": ratio,
+        "augmentation_share": share,
+        "floor_operations": operations,
+        "floor_bytes": 4 * 2 * values,
+        "gflops_per_second": operations / best / 1e9,
+    }
+    write_results(
+        "train_step",
+        figures,
+        [
+            ["what", "value"],
+            ["network", f"U-Net, depth 4, width {arguments.width}, batch 4 of 256²"],
+            ["ours runs as", str(chosen)],
+            ["plain float32 NCHW, median s", f"{np.median(seconds['plain']):.3f}"],
+            ["ours, median s", f"{np.median(seconds['ours']):.3f}"],
+            ["plain / ours", f"{ratio:.2f}"],
+            ["augmentation, share of our step", f"{share:.1%}"],
+            ["operations of a step", f"{operations / 1e9:.0f} GFLOP"],
+            ["bytes moved at least", f"{4 * 2 * values / 1e9:.2f} GB"],
+        ],
+    )
+
+
+def _ignore(_: object) -> None:
+    """A step that is only timed returns nothing."""
+
+
+if __name__ == "__main__":
+    main()
