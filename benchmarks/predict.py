@@ -12,7 +12,6 @@ import argparse
 
 import numpy as np
 import torch
-from measuring import median_ratio, take_turns, write_results
 
 from maskwright import geometry
 from maskwright.config import ModelConfig, PredictConfig
@@ -20,6 +19,7 @@ from maskwright.nn.unet import build_unet
 from maskwright.predict.predictor import predict_classes
 from maskwright.tiling import read_mirrored
 from maskwright.workflow.prediction import Predictor
+from measuring import median_ratio, take_turns, write_results
 
 
 def main() -> None:

@@ -12,7 +12,6 @@ import argparse
 
 import numpy as np
 import torch
-from measuring import median_ratio, take_turns, write_results
 
 from maskwright import geometry
 from maskwright.config import ModelConfig, TrainConfig
@@ -22,6 +21,7 @@ from maskwright.nn.losses import segmentation_loss
 from maskwright.nn.unet import build_unet
 from maskwright.plan.machine import candidates, fastest
 from maskwright.train.trainer import Stepper
+from measuring import median_ratio, take_turns, write_results
 
 
 def main() -> None:
@@ -53,7 +53,8 @@ def main() -> None:
         for option in candidates("auto", "auto")
     }
     chosen, _ = fastest(
-        list(steppers), lambda option: lambda: _ignore(steppers[option].update(image, truth, 0, 1e-6))
+        list(steppers),
+        lambda option: lambda: _ignore(steppers[option].update(image, truth, 0, 1e-6)),
     )
     step = 0
 

@@ -1,0 +1,205 @@
+"""Training: learns, repeats itself, goes on where it was, and stops in time."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from maskwright.config import ModelConfig, TrainConfig
+from maskwright.data.intensity import measure
+from maskwright.data.sampler import Patches, PatchSampler, Source
+from maskwright.errors import Interrupted, RunError, TrainingError
+from maskwright.nn.checkpoint import read_checkpoint, read_model
+from maskwright.nn.unet import UNet, build_unet
+from maskwright.progress import Event, Events
+from maskwright.train.trainer import Progress, Stepper, fit
+
+MODEL = ModelConfig(depth=1, width=4, dropout=0.2)
+CONFIG = TrainConfig(steps=12, batch=2, patch_px=32, validations=4, seed=3)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def _sampler(config: TrainConfig = CONFIG) -> PatchSampler:
+    generator = np.random.default_rng(0)
+    sources = []
+    for name in ("a", "b"):
+        classes = np.zeros((48, 48), np.uint8)
+        classes[10:30, 12:34] = 1
+        image = (classes * 100 + generator.integers(0, 40, (48, 48)))[None].astype(np.uint8)
+        sources.append(Source(name, image, classes, measure(image, 1)))
+    return PatchSampler(
+        sources, channels=1, classes=2, batch=config.batch, patch_px=config.patch_px,
+        border_px=0, foreground_share=0.5, seed=config.seed,
+    )  # fmt: skip
+
+
+def _stepper(config: TrainConfig = CONFIG) -> Stepper:
+    return Stepper(build_unet(MODEL, seed=config.seed), config, "channels_last", "float32")
+
+
+def _validate(network: UNet) -> dict[str, tuple[float, ...]]:
+    weight = float(sum(p.detach().abs().sum() for p in network.parameters()))
+    return {
+        "class_dice": (weight % 1, 0.5), "predicted_share": (0.6, 0.4), "truth_share": (0.6, 0.4)
+    }
+
+
+def _fit(
+    folder: Path, *, stop_after: int | None = None, resume: bool = False, data: str = "same"
+) -> tuple[Progress | None, list[Event]]:
+    seen: list[Event] = []
+    folder.mkdir(exist_ok=True)
+
+    def listen(event: Event) -> None:
+        seen.append(event)
+        if event["kind"] == "step" and event["step"] == stop_after:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    try:
+        progress = fit(
+            _stepper(), _sampler(), total_steps=12, names=("a", "b"), folder=folder,
+            facts={"data_hash": data}, validate=_validate, events=Events([listen]), resume=resume,
+        )  # fmt: skip
+    except Interrupted as error:
+        assert error.exit_status == 128 + signal.SIGTERM
+        return None, seen
+    return progress, seen
+
+
+def _tensors(folder: Path) -> dict[str, torch.Tensor]:
+    state, _ = read_checkpoint(folder / "checkpoints")
+    assert state is not None
+    assert state.facts["step"] == 12
+    return dict(state.tensors)
+
+
+@pytest.mark.parametrize("stop_after", [1, 5, 6, 11])
+def test_interrupted_and_resumed_equals_never_interrupted(tmp_path: Path, stop_after: int) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    _fit(whole)
+    assert _fit(parts, stop_after=stop_after)[0] is None
+    progress, events = _fit(parts, resume=True)
+    assert progress is not None
+    steps = [e["step"] for e in events if e["kind"] == "step"]
+    assert steps == list(range(stop_after + 1, 13))
+    expected, found = _tensors(whole), _tensors(parts)
+    assert expected.keys() == found.keys()
+    for name in expected:
+        assert torch.equal(expected[name], found[name]), name
+
+
+def test_the_same_seed_gives_the_same_weights_bit_for_bit(tmp_path: Path) -> None:
+    first, second = tmp_path / "1", tmp_path / "2"
+    _fit(first)
+    _fit(second)
+    for name, tensor in _tensors(first).items():
+        assert torch.equal(tensor, _tensors(second)[name]), name
+
+
+def test_changed_data_are_refused_on_resume(tmp_path: Path) -> None:
+    _fit(tmp_path, stop_after=4)
+    with pytest.raises(RunError) as caught:
+        _fit(tmp_path, resume=True, data="other")
+    assert caught.value.code == "data-changed"
+
+
+def test_a_finished_run_resumes_to_nothing_left(tmp_path: Path) -> None:
+    _fit(tmp_path)
+    progress, events = _fit(tmp_path, resume=True)
+    assert progress is not None
+    assert progress.step == 12
+    assert [e for e in events if e["kind"] == "step"] == []
+
+
+def test_the_model_is_the_average_of_the_best_validation(tmp_path: Path) -> None:
+    progress, events = _fit(tmp_path)
+    validations = [e for e in events if e["kind"] == "validation"]
+    best = max(validations, key=lambda e: e["mean_dice"])
+    _, facts = read_model(tmp_path / "model.safetensors")
+    assert facts["step"] == best["step"]
+    assert progress is not None
+    assert progress.best == best["mean_dice"]
+    assert [e["step"] for e in validations] == [3, 6, 9, 12]
+
+
+def test_training_learns_a_bright_square() -> None:
+    config = CONFIG.model_copy(update={"learning_rate": 1e-2})
+    stepper, sampler = _stepper(config), _sampler(config)
+    dice = []
+    for step in range(120):
+        image, truth = stepper.prepare(sampler.draw(step), step)
+        dice.append(stepper.update(image, truth, step, 1e-2).dice)
+    assert np.mean(dice[-10:]) > 0.85
+    assert np.mean(dice[-10:]) > np.mean(dice[:5]) + 0.15
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_every_numerics_gives_nearly_the_same_loss(layout: str, precision: str) -> None:
+    model = MODEL.model_copy(update={"dropout": 0.0})  # its mask follows the memory order
+    stepper = Stepper(build_unet(model, seed=0), CONFIG, layout, precision)
+    image, truth = stepper.prepare(_sampler().draw(0), 0)
+    reference = Stepper(build_unet(model, seed=0), CONFIG, "contiguous", "float32")
+    expected = reference.update(image, truth, 0, 1e-3).loss
+    assert stepper.update(image, truth, 0, 1e-3).loss == pytest.approx(expected, abs=0.02)
+
+
+def test_a_value_that_is_not_finite_stops_before_the_weights_change() -> None:
+    stepper = _stepper()
+    image, truth = stepper.prepare(_sampler().draw(0), 0)
+    before = {k: v.clone() for k, v in stepper.network.named_parameters()}
+    image[0, 0, 0, 0] = float("nan")
+    with pytest.raises(TrainingError, match="loss at step 5") as caught:
+        stepper.update(image, truth, 4, 1e-3)
+    assert caught.value.code == "training-not-finite"
+    for name, parameter in stepper.network.named_parameters():
+        assert torch.equal(parameter, before[name])
+
+
+def test_a_non_finite_loss_in_a_run_names_the_files_and_keeps_the_checkpoint(
+    tmp_path: Path,
+) -> None:
+    class Poisoned(PatchSampler):
+        def draw(self, step: int) -> Patches:
+            patches = super().draw(step)
+            if step == 7:
+                patches.image_BCYX[:] = np.nan
+            return patches
+
+    good = _sampler()
+    poisoned = Poisoned.__new__(Poisoned)
+    poisoned.__dict__.update(good.__dict__)
+    seen: list[Event] = []
+    with pytest.raises(TrainingError, match="step 8"):
+        fit(
+            _stepper(), poisoned, total_steps=12, names=("a", "b"), folder=tmp_path,
+            facts={}, validate=_validate, events=Events([seen.append]),
+        )  # fmt: skip
+    warning = next(e for e in seen if e["kind"] == "warning" and "finite" in e["code"])
+    assert "'a'" in warning["text"] or "'b'" in warning["text"]
+    state, _ = read_checkpoint(tmp_path / "checkpoints")
+    assert state is not None
+    assert state.facts["step"] == 6
+
+
+def test_unpadded_networks_train_on_the_centre_of_the_augmented_mask() -> None:
+    model = ModelConfig(depth=1, width=4, padding="valid", norm="none")
+    stepper = Stepper(build_unet(model, seed=0), CONFIG, "channels_last", "float32")
+    patches = _sampler().draw(0)
+    image, truth = stepper.prepare(patches, 0)
+    assert image.shape[-2:] == (32, 32)
+    assert truth.shape[-2:] == (16, 16)
+    assert np.isfinite(stepper.update(image, truth, 0, 1e-3).loss)
