@@ -112,9 +112,7 @@ def test_tiled_equals_whole_image_prediction(
     engine = torch_engine(network.eval())
     image = np.random.default_rng(seed).normal(100, 20, (1, height, width)).astype(np.float32)
     context = geometry.halo(depth) if padding == "same" else geometry.border_loss(depth, padding)
-    smallest = geometry.next_legal_size(
-        2 * context + geometry.divisor(depth), depth, padding
-    )
+    smallest = geometry.next_legal_size(2 * context + geometry.divisor(depth), depth, padding)
     whole = TileRule(depth, padding, 2000, 16)
     small = TileRule(depth, padding, smallest + extra, 16)
     assert len(whole.cover((height, width))) == 1

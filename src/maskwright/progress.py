@@ -8,6 +8,7 @@ An event is a flat JSON object with a ``kind``::
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -80,25 +81,22 @@ def read_events(path: Path) -> list[Event]:
     """
     if not path.exists():
         return []
+    lines = path.read_text(encoding="utf-8").splitlines()
     events: list[Event] = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    earliest = math.inf
+    for line in reversed(lines):
         try:
             event = json.loads(line)
         except json.JSONDecodeError:
             continue
         if event.get("kind") in {"step", "validation"}:
-            step = event["step"]
-            while (
-                events
-                and events[-1].get("step", -1) >= step
-                and (
-                    events[-1]["kind"] in {"step", "validation"}
-                    and (events[-1]["step"] > step or events[-1]["kind"] == event["kind"])
-                )
-            ):
-                events.pop()
+            # What a later line takes up again was lost when the run was interrupted.
+            if event["step"] >= earliest:
+                continue
+            if event["kind"] == "step":
+                earliest = event["step"]
         events.append(event)
-    return events
+    return events[::-1]
 
 
 class TerminalBar:

@@ -42,7 +42,8 @@ def _refusal(
     masks: list[tuple[str, Image]], config: DataConfig = DataConfig()  # noqa: B008
 ) -> Problem:
     _, problems = recognise(masks, config)
-    (refusal,) = [problem for problem in problems if problem.level == "refuse"]
+    refusal, *others = [problem for problem in problems if problem.level == "refuse"]
+    assert {other.code for other in others} <= {refusal.code}
     assert refusal.remedy
     return refusal
 
@@ -275,7 +276,7 @@ def test_encoding_an_unknown_value_names_it_and_its_pixels() -> None:
     with pytest.raises(DataError, match="2 pixels with 7") as caught:
         label_map.encode(Image(np.array([[[0, 7, 7, 255]]], np.uint8)), subject="x.png")
     assert caught.value.code == "mask-value"
-    with pytest.raises(DataError, match="x.png") as caught:
+    with pytest.raises(DataError, match=r"x\.png") as caught:
         label_map.encode(Image(RNG.integers(0, 9, (3, 4, 4))), subject="x.png")
     assert caught.value.code == "mask-channels"
 

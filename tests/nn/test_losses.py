@@ -66,9 +66,7 @@ def test_masked_out_pixels_get_gradient_zero_and_change_nothing(name: str) -> No
     other = truth.clone()
     other[:, 3:] = 0
     torch.testing.assert_close(segmentation_loss(name, logits, other, valid), loss)
-    torch.testing.assert_close(
-        segmentation_loss(name, logits[:, :, :3], truth[:, :3]), loss
-    )
+    torch.testing.assert_close(segmentation_loss(name, logits[:, :, :3], truth[:, :3]), loss)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -57,7 +57,9 @@ def test_weights_have_he_variance_and_biases_are_zero() -> None:
         if isinstance(module, torch.nn.Conv2d) and module.kernel_size == (3, 3):
             expected = math.sqrt(2 / (9 * module.in_channels))
             tolerance = 0.2 if module.in_channels == 1 else 0.03
-            assert float(module.weight.detach().std()) == pytest.approx(expected, rel=tolerance), name
+            assert float(module.weight.detach().std()) == pytest.approx(expected, rel=tolerance), (
+                name
+            )
             assert not module.bias.any()
 
 

@@ -53,7 +53,9 @@ def _stepper(config: TrainConfig = CONFIG) -> Stepper:
 def _validate(network: UNet) -> dict[str, tuple[float, ...]]:
     weight = float(sum(p.detach().abs().sum() for p in network.parameters()))
     return {
-        "class_dice": (weight % 1, 0.5), "predicted_share": (0.6, 0.4), "truth_share": (0.6, 0.4)
+        "class_dice": (weight % 1, 0.5),
+        "predicted_share": (0.6, 0.4),
+        "truth_share": (0.6, 0.4),
     }
 
 

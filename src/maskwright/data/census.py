@@ -19,6 +19,7 @@ FEW_VALUES = 16
 """Up to so many different values are classes; above, they are something else."""
 
 _SINGLE_PIECE = 0.8  # share of values in one piece that makes them objects
+_SMALLEST_PIECE_PX = 4  # smoothed edges are pieces of one or two pixels
 _EVIDENCE_MASKS = 5
 _EVIDENCE_PX = 1024
 
@@ -63,7 +64,7 @@ class MaskCensus:
         self.palette: dict[int, Color] = {}
         self.palettes_differ = False
         self.refusals: list[Problem] = []
-        self._pieces: list[tuple[int, int]] = []
+        self._pieces: list[tuple[int, int, float]] = []
 
     def add(self, name: str, mask: Image) -> None:
         """Count the values of one mask.
@@ -153,10 +154,17 @@ class MaskCensus:
         sets = Counter(tuple(mask.values.tolist()) for mask in self.masks)
         return max(sets.values()) > len(self.masks) / 2
 
+    def has_tiny_pieces(self) -> bool:
+        """Whether most values make up specks, as those of smoothed edges do."""
+        areas = [area for _, _, area in self._pieces]
+        return bool(areas) and float(np.median(areas)) < _SMALLEST_PIECE_PX
+
     def _in_single_pieces(self) -> bool:
-        values = sum(v for v, _ in self._pieces)
-        pieces = sum(p for _, p in self._pieces)
-        return pieces > 0 and values / pieces >= _SINGLE_PIECE
+        if not self._pieces:
+            return False
+        values, pieces, _ = np.array(self._pieces).T
+        single = bool(values.sum() >= _SINGLE_PIECE * max(1, pieces.sum()))
+        return single and not self.has_tiny_pieces()
 
     def are_objects(self, values: int) -> bool:
         """Whether many values, other ones in each mask, are each a single piece."""
@@ -202,11 +210,13 @@ def _count(plane_YX: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
     return values, counts.astype(np.int64)
 
 
-def _count_pieces(plane_YX: NDArray[Any]) -> tuple[int, int]:
-    """How many values there are above 0, and in how many connected pieces."""
+def _count_pieces(plane_YX: NDArray[Any]) -> tuple[int, int, float]:
+    """How many values there are above 0, in how many connected pieces, and their usual area."""
     from skimage.measure import label
 
     y, x = (max(0, (n - _EVIDENCE_PX) // 2) for n in plane_YX.shape)
     crop = plane_YX[y:y + _EVIDENCE_PX, x:x + _EVIDENCE_PX].astype(np.int64)
-    pieces = label(crop, background=0, connectivity=2).max()  # type: ignore[no-untyped-call]
-    return int(np.count_nonzero(np.unique(crop))), int(pieces)
+    pieces = label(crop, background=0, connectivity=2)  # type: ignore[no-untyped-call]
+    areas = np.bincount(pieces.ravel())[1:]
+    return (int(np.count_nonzero(np.unique(crop))), len(areas),
+            float(np.median(areas)) if len(areas) else 0.0)

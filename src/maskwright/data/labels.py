@@ -133,8 +133,10 @@ def _label_map(census: MaskCensus, config: DataConfig) -> tuple[LabelMap, str]:
             f"say {_AS_OBJECTS} for one number an object, or --set mask_kind=values for one "
             "number a class",
         )
-    many_classes = FEW_VALUES < len(values) <= 255 and census.same_in_most()
-    if kind == "auto" and (census.has_jpeg() or (len(values) > FEW_VALUES and not many_classes)):
+    many_classes = (len(values) <= 255 and census.same_in_most()
+                    and not census.has_tiny_pieces() and not census.has_jpeg())
+    few = len(values) <= FEW_VALUES and not census.has_jpeg()
+    if kind == "auto" and not few and not many_classes:
         return _two_with_grey(census, values, counts)
     return _classes("palette" if forms == {"palette"} else "values", census, values), ""
 

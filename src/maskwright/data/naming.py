@@ -59,7 +59,8 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
         ['s1', 's2', 's10']
     """
     parts = re.findall(r"[0-9]+|[^0-9]+", name)
-    return (*((0, int(p), "") if p.isdecimal() else (1, 0, p.lower()) for p in parts), (2, 0, name))
+    key = [(0, int(p), "") if p.isdecimal() else (1, 0, p.lower()) for p in parts]
+    return (*key, (-1, 0, name))
 
 
 def pair_names(images: Sequence[str], masks: Sequence[str]) -> dict[str, list[str]]:

@@ -253,7 +253,9 @@ def _read_error(path: Path, format_name: str, error: Exception) -> ImageReadErro
         return ImageReadError("image-metadata-bomb", str(path),
                               expected="a short description inside the file", found=reason,
                               remedy="export the image again without its metadata")
-    if "truncated" in reason.lower() or isinstance(error, EOFError):
+    # Pillow wraps what happens when a file ends early while its header is read.
+    ends_early = EOFError | struct.error | IndexError
+    if "truncated" in reason.lower() or isinstance(error.__cause__ or error, ends_early):
         return ImageReadError("image-truncated", str(path),
                               expected=f"a whole {format_name} file", found="a part of one",
                               remedy="copy the file again from its source")

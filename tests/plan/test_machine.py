@@ -1,0 +1,45 @@
+"""Choosing the number format by measuring."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from maskwright.plan.machine import ALL_NUMERICS, Numerics, candidates, describe_machine, fastest
+
+
+def test_auto_leaves_all_and_a_choice_leaves_one() -> None:
+    assert set(candidates("auto", "auto")) == set(ALL_NUMERICS)
+    assert candidates("contiguous", "float32") == [Numerics("contiguous", "float32")]
+    assert len(candidates("auto", "bfloat16")) == 2
+
+
+def test_a_single_option_is_not_measured() -> None:
+    def never(_: Numerics) -> object:
+        raise AssertionError("measured")
+
+    option = Numerics("contiguous", "float32")
+    assert fastest([option], never) == (option, {})  # type: ignore[arg-type]
+
+
+def test_the_option_that_does_least_work_wins_and_slow_ones_are_dropped() -> None:
+    work = {option: 400_000 * 3**i for i, option in enumerate(reversed(ALL_NUMERICS))}
+    calls: Counter[Numerics] = Counter()
+
+    def run(option: Numerics) -> object:
+        def step() -> None:
+            calls[option] += 1
+            sum(range(work[option]))
+
+        return step
+
+    best, seconds = fastest(ALL_NUMERICS, run)  # type: ignore[arg-type]
+    assert best == ALL_NUMERICS[-1]
+    assert set(seconds) == {str(option) for option in ALL_NUMERICS}
+    assert calls[ALL_NUMERICS[0]] == 2  # a warm-up and one round, 27 times as slow
+    assert calls[best] == 4
+
+
+def test_the_machine_is_described_in_words() -> None:
+    facts = describe_machine()
+    assert {"system", "processor", "cores", "pytorch", "python"} <= set(facts)
+    assert all(isinstance(value, str) for value in facts.values())
