@@ -64,9 +64,7 @@ def main() -> None:
         steppers[chosen].update(*steppers[chosen].prepare(patches, step), step, 1e-6)
 
     def augmentation() -> None:
-        drawn = draw_augmentation(
-            config.augment, config.batch, torch.Generator().manual_seed(step)
-        )
+        drawn = draw_augmentation(config.augment, config.batch, torch.Generator().manual_seed(step))
         apply_augmentation(drawn, image, truth)
 
     seconds = take_turns(

@@ -77,7 +77,7 @@ def test_a_wrong_setting_is_refused_with_its_name_and_a_remedy(setting: str, mes
 
 
 def test_bad_json_names_the_line() -> None:
-    with pytest.raises(ConfigError, match="config.json line 2") as caught:
+    with pytest.raises(ConfigError, match=r"config\.json line 2") as caught:
         parse_config('{"version": 1,\n oops}', subject="config.json")
     assert _code(caught) == "config-json"
 
@@ -95,7 +95,7 @@ def test_a_run_of_a_newer_version_is_refused() -> None:
 
 
 def test_an_unknown_key_in_a_file_names_the_nearest() -> None:
-    with pytest.raises(ConfigError, match="Did you mean model.width"):
+    with pytest.raises(ConfigError, match=r"Did you mean model\.width"):
         parse_config('{"model": {"widht": 3}}', subject="config.json")
 
 

@@ -130,9 +130,19 @@ def train(
 
     with _events(quiet) as events:
         run = run_training(
-            data, out, minutes=minutes, steps=steps, preset=preset,
-            settings=tuple(settings or ()), seed=seed, split=split, group_by=group_by,
-            objects=objects, labels=labels, resume=resume, events=events,
+            data,
+            out,
+            minutes=minutes,
+            steps=steps,
+            preset=preset,
+            settings=tuple(settings or ()),
+            seed=seed,
+            split=split,
+            group_by=group_by,
+            objects=objects,
+            labels=labels,
+            resume=resume,
+            events=events,
         )
     _print_summary(_summary(run.metrics()["summary"]))
     typer.echo(f"report: {run.folder.report}")
@@ -141,9 +151,7 @@ def train(
 @app.command()
 def predict(
     run: Annotated[Path, typer.Argument(help="Run folder.", show_default=False)],
-    inputs: Annotated[
-        list[str], typer.Argument(metavar="INPUT…", help="Folders, files or globs.")
-    ],
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT…", help="Folders, files or globs.")],
     out: Annotated[Path, typer.Option(help="Folder for the masks.", show_default=False)],
     tile: Annotated[
         int | None, typer.Option(min=16, help="Largest tile side, for less memory.")
@@ -164,8 +172,13 @@ def predict(
 
     with _events(quiet) as events:
         found = run_prediction(
-            run, inputs, out,
-            tile=tile, probabilities=probabilities, overwrite=overwrite, events=events,
+            run,
+            inputs,
+            out,
+            tile=tile,
+            probabilities=probabilities,
+            overwrite=overwrite,
+            events=events,
         )
     if as_json:
         typer.echo((found.folder / SUMMARY_NAME).read_text(encoding="utf-8"), nl=False)

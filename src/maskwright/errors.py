@@ -75,7 +75,7 @@ class TrainingError(MaskwrightError):
     """Training that must not go on."""
 
 
-class Interrupted(MaskwrightError):
+class Interrupted(MaskwrightError):  # noqa: N818 - being interrupted is no error
     """Ctrl-C or a termination signal; everything was saved before this was raised.
 
     Args:

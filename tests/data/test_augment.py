@@ -58,7 +58,10 @@ def test_the_nearest_sampling_is_pytorchs() -> None:
 
     grid = _sampling_grid(drawn, truth[:, None].float())
     expected = torch.nn.functional.grid_sample(
-        truth[:, None].float(), grid, mode="nearest", padding_mode="reflection",
+        truth[:, None].float(),
+        grid,
+        mode="nearest",
+        padding_mode="reflection",
         align_corners=False,
     )[:, 0]
     agreement = (expected == _sample_nearest(truth, grid)).float().mean()

@@ -72,9 +72,15 @@ def test_the_report_is_plain_json(root: Path) -> None:
     assert report["problems"][0]["code"] == "image-empty-file"
 
 
-@pytest.mark.parametrize(("content", "code"), [
-    (b"", "image-empty-file"), (b"\x89PNG\r\n\x1a\n\0\0", "image-truncated"),
-    (b"GIF89a....", "image-wrong-extension"), (b"no image", "image-wrong-extension")])
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"", "image-empty-file"),
+        (b"\x89PNG\r\n\x1a\n\0\0", "image-truncated"),
+        (b"GIF89a....", "image-wrong-extension"),
+        (b"no image", "image-wrong-extension"),
+    ],
+)
 def test_files_that_cannot_be_read_are_all_named(root: Path, content: bytes, code: str) -> None:
     (root / "images/a.png").write_bytes(content)
     (root / "masks/b.png").write_bytes(content)
@@ -184,8 +190,7 @@ def test_identical_images_are_a_warning_and_stay_together(root: Path) -> None:
     assert _problems(report) == {"image-duplicate": "warn"}
     group = {case.name: case.group for case in report.cases}
     assert group["a"] == group["c"] != group["b"]
-    split = split_cases(report.cases, seed=0, validation_share=0.2, test_share=0.2,
-                        sequence=False)
+    split = split_cases(report.cases, seed=0, validation_share=0.2, test_share=0.2, sequence=False)
     assert check_split(split, report.cases, digests=report.digests) == []
 
 
@@ -207,8 +212,9 @@ def test_images_without_masks_are_still_looked_at(root: Path) -> None:
 
 
 def test_a_problem_keeps_what_an_error_said() -> None:
-    error = DataError("x-y", "a.b. c.png", expected="one. thing", found="1.5, found twice",
-                      remedy="use `a`")
+    error = DataError(
+        "x-y", "a.b. c.png", expected="one. thing", found="1.5, found twice", remedy="use `a`"
+    )
     problem = Problem.from_error(error, Path("a.b. c.png"))
     assert (problem.code, problem.level, problem.subject) == ("x-y", "refuse", "a.b. c.png")
     assert problem.remedy == "use `a`"

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from maskwright.data.dataset import Dataset, find_cases, find_images
+from maskwright.data.dataset import Dataset, find_cases
+from maskwright.data.files import find_images
 from maskwright.errors import DataError
 
 
@@ -32,7 +33,9 @@ def test_two_folders_pair_by_name(tmp_path: Path, images: str, masks: str) -> No
     dataset = find_cases(tmp_path)
     assert dataset.problems == ()
     assert [(c.name, c.image.name, c.mask and c.mask.name) for c in dataset.cases] == [
-        ("a", "a.jpg", "a.png"), ("b", "b.png", "b_mask.tif")]
+        ("a", "a.jpg", "a.png"),
+        ("b", "b.png", "b_mask.tif"),
+    ]
 
 
 def test_one_folder_is_told_apart_by_marks(tmp_path: Path) -> None:
@@ -40,19 +43,26 @@ def test_one_folder_is_told_apart_by_marks(tmp_path: Path) -> None:
     dataset = find_cases(tmp_path)
     assert dataset.problems == ()
     assert [(c.image.name, c.mask and c.mask.name) for c in dataset.cases] == [
-        ("a.png", "a_mask.png"), ("b.png", "b_mask.png")]
+        ("a.png", "a_mask.png"),
+        ("b.png", "b_mask.png"),
+    ]
 
 
 def test_images_beside_a_folder_of_masks_pair(tmp_path: Path) -> None:
     _touch(tmp_path, "a.png", "b.png", "masks/a.png", "masks/b.png")
     assert [c.mask for c in find_cases(tmp_path).cases] == [
-        tmp_path / "masks/a.png", tmp_path / "masks/b.png"]
+        tmp_path / "masks/a.png",
+        tmp_path / "masks/b.png",
+    ]
 
 
 def test_the_manual_masks_win_over_the_field_of_view(tmp_path: Path) -> None:
-    _touch(tmp_path, *(f"images/{n}_training.tif" for n in (21, 22)),
-           *(f"1st_manual/{n}_manual1.gif" for n in (21, 22)),
-           *(f"mask/{n}_training_mask.gif" for n in (21, 22)))
+    _touch(
+        tmp_path,
+        *(f"images/{n}_training.tif" for n in (21, 22)),
+        *(f"1st_manual/{n}_manual1.gif" for n in (21, 22)),
+        *(f"mask/{n}_training_mask.gif" for n in (21, 22)),
+    )
     dataset = find_cases(tmp_path)
     assert [c.mask and c.mask.parent.name for c in dataset.cases] == ["1st_manual"] * 2
     assert _codes(dataset) == {"folder-choice": "warn"}
@@ -92,8 +102,14 @@ def test_unpaired_files_are_left_out_and_listed_when_asked(tmp_path: Path) -> No
 
 
 def test_two_masks_of_one_image_are_refused(tmp_path: Path) -> None:
-    _touch(tmp_path, "images/a.png", "images/b.png", "masks/a_mask.png", "masks/a_seg.png",
-           "masks/b.png")
+    _touch(
+        tmp_path,
+        "images/a.png",
+        "images/b.png",
+        "masks/a_mask.png",
+        "masks/a_seg.png",
+        "masks/b.png",
+    )
     assert _codes(find_cases(tmp_path)) == {"mask-ambiguous": "refuse"}
 
 
@@ -111,7 +127,8 @@ def test_names_that_differ_only_in_case_are_refused(tmp_path: Path) -> None:
 
 def test_one_case_only_is_refused(tmp_path: Path) -> None:
     assert _codes(find_cases(_touch(tmp_path, "images/a.png", "masks/a.png"))) == {
-        "one-case": "refuse"}
+        "one-case": "refuse"
+    }
 
 
 def test_links_that_leave_the_folder_are_refused(tmp_path: Path) -> None:
@@ -156,8 +173,12 @@ def test_a_folder_without_permission_is_refused(tmp_path: Path) -> None:
 
 
 def test_system_files_are_skipped_and_listed(tmp_path: Path) -> None:
-    _touch(tmp_path, *(f"images/{n}" for n in ("a.png", "b.png", ".DS_Store", "Thumbs.db",
-                                               "._a.png")), "masks/a.png", "masks/b.png")
+    _touch(
+        tmp_path,
+        *(f"images/{n}" for n in ("a.png", "b.png", ".DS_Store", "Thumbs.db", "._a.png")),
+        "masks/a.png",
+        "masks/b.png",
+    )
     dataset = find_cases(tmp_path)
     assert _codes(dataset) == {"system-files": "skip"}
     assert len(dataset.cases) == 2
@@ -196,8 +217,15 @@ def test_consecutive_names_are_a_sequence_unless_grouped(tmp_path: Path) -> None
 
 
 def test_inputs_are_files_folders_and_patterns_each_once(tmp_path: Path) -> None:
-    _touch(tmp_path, "a/images/1.png", "a/masks/1.png", "b/2.png", "b/10.jpg", "b/.x.png",
-           "b/notes.txt")
+    _touch(
+        tmp_path,
+        "a/images/1.png",
+        "a/masks/1.png",
+        "b/2.png",
+        "b/10.jpg",
+        "b/.x.png",
+        "b/notes.txt",
+    )
     found = find_images([tmp_path / "a", str(tmp_path / "b/*"), tmp_path / "b/2.png"])
     assert [path.name for path in found] == ["1.png", "2.png", "10.jpg"]
 
@@ -210,8 +238,10 @@ def test_masks_beside_images_are_not_inputs(tmp_path: Path) -> None:
 def test_inputs_that_give_nothing_are_errors(tmp_path: Path) -> None:
     _touch(tmp_path, "empty/notes.txt", "a/1.png", "b/1.tif", "x.svg")
     for given, code in (
-        ([tmp_path / "no.png"], "input-missing"), ([tmp_path / "q*.png"], "input-missing"),
-        ([tmp_path / "empty"], "input-empty"), ([tmp_path / "x.svg"], "image-unsupported"),
+        ([tmp_path / "no.png"], "input-missing"),
+        ([tmp_path / "q*.png"], "input-missing"),
+        ([tmp_path / "empty"], "input-empty"),
+        ([tmp_path / "x.svg"], "image-unsupported"),
         ([tmp_path / "a", tmp_path / "b"], "name-twice"),
     ):
         with pytest.raises(DataError) as caught:

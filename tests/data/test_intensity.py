@@ -79,8 +79,10 @@ def test_grey_stored_as_colour_is_one_channel() -> None:
 @pytest.mark.parametrize(("stored", "wanted"), [(3, 1), (2, 1), (4, 3), (1, 2), (2, 3)])
 def test_channels_that_do_not_fit_are_refused(stored: int, wanted: int) -> None:
     array = np.arange(stored * 4).reshape(stored, 2, 2)
-    for attempt in (lambda: measure(array, wanted),
-                    lambda: apply(array, Intensity((0.0,) * wanted, (1.0,) * wanted), wanted)):
+    for attempt in (
+        lambda: measure(array, wanted),
+        lambda: apply(array, Intensity((0.0,) * wanted, (1.0,) * wanted), wanted),
+    ):
         with pytest.raises(DataError) as caught:
             attempt()
         assert caught.value.code == "image-channels"

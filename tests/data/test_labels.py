@@ -24,14 +24,17 @@ PALETTE = np.array([[0, 0, 0], [200, 0, 0], [0, 200, 0]], np.uint8)
 RNG = np.random.default_rng(0)
 
 
-def _grey(*planes: NDArray[np.generic] | list[list[int]], dtype: str = "uint8",
-          suffix: str = ".png") -> list[tuple[str, Image]]:
-    return [(f"{i}{suffix}", Image(np.asarray(p).astype(dtype)[None]))
-            for i, p in enumerate(planes)]
+def _grey(
+    *planes: NDArray[np.generic] | list[list[int]], dtype: str = "uint8", suffix: str = ".png"
+) -> list[tuple[str, Image]]:
+    return [
+        (f"{i}{suffix}", Image(np.asarray(p).astype(dtype)[None])) for i, p in enumerate(planes)
+    ]
 
 
 def _recognise(
-    masks: list[tuple[str, Image]], config: DataConfig = DataConfig()  # noqa: B008
+    masks: list[tuple[str, Image]],
+    config: DataConfig = DataConfig(),  # noqa: B008
 ) -> tuple[LabelMap, list[Problem]]:
     label_map, problems = recognise(masks, config)
     assert label_map is not None, problems
@@ -39,7 +42,8 @@ def _recognise(
 
 
 def _refusal(
-    masks: list[tuple[str, Image]], config: DataConfig = DataConfig()  # noqa: B008
+    masks: list[tuple[str, Image]],
+    config: DataConfig = DataConfig(),  # noqa: B008
 ) -> Problem:
     _, problems = recognise(masks, config)
     refusal, *others = [problem for problem in problems if problem.level == "refuse"]
@@ -54,14 +58,22 @@ def _blobs(count: int, size: int = 64) -> NDArray[np.uint16]:
     side = size // 8
     for number in range(count):
         y, x = divmod(number, 8)
-        plane[y * side:y * side + side - 1, x * side:x * side + side - 1] = number + 1
+        plane[y * side : y * side + side - 1, x * side : x * side + side - 1] = number + 1
     return plane
 
 
-@pytest.mark.parametrize(("values", "dtype", "kind"), [
-    ((0, 255), "uint8", "values"), ((0, 1), "uint8", "values"), ((0, 1), "bool", "bool"),
-    ((0, 1, 2), "uint8", "values"), ((3, 50, 117), "int16", "values"),
-    ((0, 1, 2), "float32", "values"), ((0, 500), "uint16", "values")])
+@pytest.mark.parametrize(
+    ("values", "dtype", "kind"),
+    [
+        ((0, 255), "uint8", "values"),
+        ((0, 1), "uint8", "values"),
+        ((0, 1), "bool", "bool"),
+        ((0, 1, 2), "uint8", "values"),
+        ((3, 50, 117), "int16", "values"),
+        ((0, 1, 2), "float32", "values"),
+        ((0, 500), "uint16", "values"),
+    ],
+)
 def test_few_values_are_classes_in_ascending_order(
     values: tuple[int, ...], dtype: str, kind: str
 ) -> None:
@@ -81,8 +93,10 @@ def test_two_classes_are_background_and_foreground() -> None:
 
 def test_every_class_is_described_in_a_sentence() -> None:
     label_map, _ = _recognise(_grey([[0, 255]]))
-    assert label_map.describe() == ["value 0 is read as class 0 'background'",
-                                    "value 255 is read as class 1 'foreground'"]
+    assert label_map.describe() == [
+        "value 0 is read as class 0 'background'",
+        "value 255 is read as class 1 'foreground'",
+    ]
 
 
 def test_three_equal_channels_are_grey() -> None:
@@ -202,10 +216,17 @@ def test_scattered_noise_is_not_taken_for_objects() -> None:
     assert _refusal(_grey(noise, noise % 31)).code == "mask-values-many"
 
 
-@pytest.mark.parametrize(("plane", "dtype", "code"), [
-    ([[0, 0.5]], "float32", "mask-fractional"), ([[-1, 1]], "int16", "mask-negative"),
-    ([[0, 0]], "uint8", "masks-all-empty"), ([[7, 7]], "uint8", "mask-one-value"),
-    ([[False, False]], "bool", "masks-all-empty"), ([[0, 70000]], "uint32", "mask-value-range")])
+@pytest.mark.parametrize(
+    ("plane", "dtype", "code"),
+    [
+        ([[0, 0.5]], "float32", "mask-fractional"),
+        ([[-1, 1]], "int16", "mask-negative"),
+        ([[0, 0]], "uint8", "masks-all-empty"),
+        ([[7, 7]], "uint8", "mask-one-value"),
+        ([[False, False]], "bool", "masks-all-empty"),
+        ([[0, 70000]], "uint32", "mask-value-range"),
+    ],
+)
 def test_values_that_mean_nothing_are_refused(
     plane: list[list[float]], dtype: str, code: str
 ) -> None:
@@ -284,12 +305,18 @@ def test_encoding_an_unknown_value_names_it_and_its_pixels() -> None:
 _VALUES = st.lists(st.integers(0, 255), min_size=2, max_size=6, unique=True)
 
 
-@given(st.sampled_from(["values", "rgb", "palette", "bool", "objects"]), _VALUES,
-       hnp.arrays(np.uint8, st.tuples(st.integers(1, 6), st.integers(1, 6)),
-                  elements=st.integers(0, 5)))
+@given(
+    st.sampled_from(["values", "rgb", "palette", "bool", "objects"]),
+    _VALUES,
+    hnp.arrays(
+        np.uint8, st.tuples(st.integers(1, 6), st.integers(1, 6)), elements=st.integers(0, 5)
+    ),
+)
 @settings(max_examples=60, deadline=None)
 def test_classes_survive_the_mask_the_file_and_the_configuration(
-    tmp_path_factory: pytest.TempPathFactory, kind: str, values: list[int],
+    tmp_path_factory: pytest.TempPathFactory,
+    kind: str,
+    values: list[int],
     classes_YX: NDArray[np.uint8],
 ) -> None:
     if kind in ("bool", "objects"):

@@ -9,10 +9,21 @@ from hypothesis import strategies as st
 from maskwright.data.naming import find_groups, is_sequence, natural_key, pair_names, separate
 
 
-@pytest.mark.parametrize(("image", "mask"), [
-    ("a", "a"), ("a", "a_mask"), ("a", "mask_a"), ("a", "a-labels"), ("a", "a_seg"),
-    ("Image_01L", "Image_01L_1stHO"), ("21_training", "21_manual1"), ("a_img", "a_gt"),
-    ("case_0000", "case"), ("image_7", "label_7")])
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("a", "a"),
+        ("a", "a_mask"),
+        ("a", "mask_a"),
+        ("a", "a-labels"),
+        ("a", "a_seg"),
+        ("Image_01L", "Image_01L_1stHO"),
+        ("21_training", "21_manual1"),
+        ("a_img", "a_gt"),
+        ("case_0000", "case"),
+        ("image_7", "label_7"),
+    ],
+)
 def test_names_of_known_data_sets_pair(image: str, mask: str) -> None:
     assert pair_names([image, "other"], [mask]) == {image: [mask], "other": []}
 
@@ -58,9 +69,16 @@ def test_slices_of_a_patient_are_one_group() -> None:
     assert "3 subjects" in sentence
 
 
-@pytest.mark.parametrize("names", [
-    ["slice_00", "slice_01", "slice_02"], ["a_1", "b_1", "c_1"], ["a_1", "a_2", "b_1", "b_2"],
-    ["cell", "a_1", "a_2", "b_1", "b_2", "c_1"], ["1L", "2R"]])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["slice_00", "slice_01", "slice_02"],
+        ["a_1", "b_1", "c_1"],
+        ["a_1", "a_2", "b_1", "b_2"],
+        ["cell", "a_1", "a_2", "b_1", "b_2", "c_1"],
+        ["1L", "2R"],
+    ],
+)
 def test_other_names_stand_alone(names: list[str]) -> None:
     assert find_groups(names)[0] == {name: name for name in names}
 

@@ -13,7 +13,8 @@ from maskwright.errors import ConfigError, OutputError, SizeError
 def contents(folder: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*")) if path.is_file()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
     }
 
 
@@ -26,7 +27,8 @@ def test_every_image_has_its_mask_and_all_are_returned(tmp_path: Path) -> None:
     files = write_sample("membranes", out, images=3, size_px=49)
     stems = [f"section_{index:03d}.png" for index in range(3)]
     assert files == [
-        *(out / "images" / stem for stem in stems), *(out / "masks" / stem for stem in stems),
+        *(out / "images" / stem for stem in stems),
+        *(out / "masks" / stem for stem in stems),
         out / "README.txt",
     ]
     assert set(contents(out)) == {str(path.relative_to(out)) for path in files}
@@ -60,9 +62,7 @@ def test_samples_of_neighbouring_seeds_share_no_section(tmp_path: Path) -> None:
 
 
 def test_the_readme_and_every_file_say_that_they_are_simulated(tmp_path: Path) -> None:
-    *pictures, readme = write_sample(
-        "membranes", tmp_path / "data", images=2, size_px=40, seed=31
-    )
+    *pictures, readme = write_sample("membranes", tmp_path / "data", images=2, size_px=40, seed=31)
     text = readme.read_text(encoding="utf-8")
     assert text.startswith("SIMULATED")
     assert "These are not data." in text

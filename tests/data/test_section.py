@@ -33,11 +33,17 @@ def dice(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
 def test_another_process_with_any_number_of_threads_draws_the_same_bytes(threads: str) -> None:
     here = hashlib.sha256(b"".join(a.tobytes() for a in simulate_section(7, (80, 120))))
     environment = {
-        **os.environ, "PYTHONPATH": str(SOURCE), "PYTHONHASHSEED": threads,
-        "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads,
+        **os.environ,
+        "PYTHONPATH": str(SOURCE),
+        "PYTHONHASHSEED": threads,
+        "OMP_NUM_THREADS": threads,
+        "OPENBLAS_NUM_THREADS": threads,
     }
     there = subprocess.run(
-        [sys.executable, "-c", PRINT_HASH], env=environment, check=True, capture_output=True,
+        [sys.executable, "-c", PRINT_HASH],
+        env=environment,
+        check=True,
+        capture_output=True,
         text=True,
     )
     assert there.stdout.strip() == here.hexdigest()

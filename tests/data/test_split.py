@@ -22,8 +22,13 @@ def _single(count: int) -> list[Case]:
     return _cases([f"c{i:02d}" for i in range(count)])
 
 
-@given(st.lists(st.sampled_from("abcdefghij"), min_size=2, max_size=40), st.integers(0, 99),
-       st.floats(0, 1), st.floats(0, 1), st.booleans())
+@given(
+    st.lists(st.sampled_from("abcdefghij"), min_size=2, max_size=40),
+    st.integers(0, 99),
+    st.floats(0, 1),
+    st.floats(0, 1),
+    st.booleans(),
+)
 @settings(max_examples=80, deadline=None)
 def test_parts_cover_all_cases_once_and_keep_groups_whole(
     groups: list[str], seed: int, validation: float, test: float, sequence: bool
@@ -31,29 +36,35 @@ def test_parts_cover_all_cases_once_and_keep_groups_whole(
     cases = _cases(groups)
     if len(set(groups)) < 2:
         with pytest.raises(DataError):
-            split_cases(cases, seed=seed, validation_share=validation, test_share=test,
-                        sequence=sequence)
+            split_cases(
+                cases, seed=seed, validation_share=validation, test_share=test, sequence=sequence
+            )
         return
-    split = split_cases(cases, seed=seed, validation_share=validation, test_share=test,
-                        sequence=sequence)
+    split = split_cases(
+        cases, seed=seed, validation_share=validation, test_share=test, sequence=sequence
+    )
     assert sorted(split.train + split.validation + split.test) == [c.name for c in cases]
     assert split.train
     assert split.validation
     assert bool(split.test) == (len(set(groups)) >= 4 and test > 0)
     assert check_split(split, cases, digests={}) == []
-    assert split == split_cases(cases, seed=seed, validation_share=validation, test_share=test,
-                                sequence=sequence)
+    assert split == split_cases(
+        cases, seed=seed, validation_share=validation, test_share=test, sequence=sequence
+    )
 
 
 def test_shares_are_those_wanted() -> None:
-    split = split_cases(_single(100), seed=1, validation_share=0.15, test_share=0.2,
-                        sequence=False)
+    split = split_cases(_single(100), seed=1, validation_share=0.15, test_share=0.2, sequence=False)
     assert (len(split.train), len(split.validation), len(split.test)) == (65, 15, 20)
 
 
 def test_seeds_draw_differently() -> None:
-    drawn = {split_cases(_single(30), seed=seed, validation_share=0.2, test_share=0.2,
-                         sequence=False).test for seed in range(5)}
+    drawn = {
+        split_cases(
+            _single(30), seed=seed, validation_share=0.2, test_share=0.2, sequence=False
+        ).test
+        for seed in range(5)
+    }
     assert len(drawn) == 5
 
 
@@ -62,8 +73,10 @@ def test_a_sequence_is_cut_into_three_blocks_with_training_between(seed: int) ->
     cases = _single(30)
     split = split_cases(cases, seed=seed, validation_share=0.15, test_share=0.2, sequence=True)
     order = [case.name for case in cases]
-    blocks = [split.validation + split.train + split.test, split.test + split.train
-              + split.validation]
+    blocks = [
+        split.validation + split.train + split.test,
+        split.test + split.train + split.validation,
+    ]
     assert tuple(order) in blocks
     assert (len(split.validation), len(split.test)) == (4, 6)
 
@@ -75,8 +88,9 @@ def test_few_groups_leave_no_test() -> None:
 
 def test_one_group_is_refused() -> None:
     with pytest.raises(DataError) as caught:
-        split_cases(_cases(["a", "a"]), seed=0, validation_share=0.1, test_share=0.1,
-                    sequence=False)
+        split_cases(
+            _cases(["a", "a"]), seed=0, validation_share=0.1, test_share=0.1, sequence=False
+        )
     assert caught.value.code == "split-groups"
 
 
@@ -84,8 +98,10 @@ def test_a_written_split_comes_back(tmp_path: Path) -> None:
     cases = _single(12)
     split = split_cases(cases, seed=3, validation_share=0.2, test_share=0.2, sequence=False)
     write_split(tmp_path / "s.json", split)
-    assert read_split(tmp_path / "s.json", cases, seed=9, validation_share=0.5,
-                      sequence=False) == split
+    assert (
+        read_split(tmp_path / "s.json", cases, seed=9, validation_share=0.5, sequence=False)
+        == split
+    )
 
 
 def _read(tmp_path: Path, content: object, cases: list[Case], sequence: bool = False) -> Split:
@@ -95,8 +111,9 @@ def _read(tmp_path: Path, content: object, cases: list[Case], sequence: bool = F
 
 
 def test_patterns_and_file_names_are_names(tmp_path: Path) -> None:
-    split = _read(tmp_path, {"train": ["c0*"], "validation": ["c10.png"], "test": ["c1[12]"]},
-                  _single(13))
+    split = _read(
+        tmp_path, {"train": ["c0*"], "validation": ["c10.png"], "test": ["c1[12]"]}, _single(13)
+    )
     assert split.train == tuple(f"c0{i}" for i in range(10))
     assert (split.validation, split.test) == (("c10",), ("c11", "c12"))
 
@@ -108,8 +125,11 @@ def test_names_with_brackets_are_found_as_they_are(tmp_path: Path) -> None:
 
 def test_without_validation_it_is_drawn_from_training_by_group(tmp_path: Path) -> None:
     cases = _cases(["a", "a", "b", "b", "c", "c", "d", "d", "t", "t"])
-    split = _read(tmp_path, {"train": ["c00", "c01", "c02", "c03", "c04", "c05", "c06", "c07"],
-                             "test": ["c08", "c09"]}, cases)
+    split = _read(
+        tmp_path,
+        {"train": ["c00", "c01", "c02", "c03", "c04", "c05", "c06", "c07"], "test": ["c08", "c09"]},
+        cases,
+    )
     assert len(split.validation) == 2
     assert split.test == ("c08", "c09")
     assert check_split(split, cases, digests={}) == []
@@ -117,15 +137,25 @@ def test_without_validation_it_is_drawn_from_training_by_group(tmp_path: Path) -
 
 def test_validation_of_a_sequence_is_a_block_at_an_end_of_training(tmp_path: Path) -> None:
     split = _read(tmp_path, {"train": ["c0*", "c1*"], "test": ["c2*"]}, _single(30), sequence=True)
-    assert split.validation in {tuple(f"c{i:02d}" for i in range(4)),
-                                tuple(f"c{i:02d}" for i in range(16, 20))}
+    assert split.validation in {
+        tuple(f"c{i:02d}" for i in range(4)),
+        tuple(f"c{i:02d}" for i in range(16, 20)),
+    }
 
 
-@pytest.mark.parametrize(("content", "code"), [
-    ("{", "split-json"), ([1], "split-json"), ({"train": ["c00"], "tset": []}, "split-key"),
-    ({"train": "c00"}, "split-key"), ({"train": ["zebra"]}, "split-unknown-name"),
-    ({"train": ["c00"], "test": ["c0*"]}, "split-overlap"), ({"test": ["c00"]}, "split-empty"),
-    ({"train": ["c00"]}, "split-groups")])
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        ("{", "split-json"),
+        ([1], "split-json"),
+        ({"train": ["c00"], "tset": []}, "split-key"),
+        ({"train": "c00"}, "split-key"),
+        ({"train": ["zebra"]}, "split-unknown-name"),
+        ({"train": ["c00"], "test": ["c0*"]}, "split-overlap"),
+        ({"test": ["c00"]}, "split-empty"),
+        ({"train": ["c00"]}, "split-groups"),
+    ],
+)
 def test_files_that_make_no_split_are_refused(tmp_path: Path, content: object, code: str) -> None:
     with pytest.raises(DataError) as caught:
         _read(tmp_path, content, _single(5))
@@ -156,7 +186,12 @@ def test_the_same_image_in_two_parts_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_class_absent_from_training_is_refused() -> None:
-    problems = check_split(Split(("c00",), ("c01",), ()), _single(2), digests={},
-                           present={"c00": (0, 1), "c01": (0, 2)}, names=("no", "a", "b"))
+    problems = check_split(
+        Split(("c00",), ("c01",), ()),
+        _single(2),
+        digests={},
+        present={"c00": (0, 1), "c01": (0, 2)},
+        names=("no", "a", "b"),
+    )
     assert [(p.code, p.level) for p in problems] == [("split-class-absent", "refuse")]
     assert "class 2 (b)" in problems[0].message

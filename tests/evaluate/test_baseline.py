@@ -90,10 +90,12 @@ def test_the_commonest_class_is_counted_over_all_training_images():
 def test_no_other_assignment_has_a_better_mean_dice(seed):
     generator = np.random.default_rng(seed)
     truth, parts = generator.integers(0, 2, (2, 3, 40))
-    tables = np.stack([
-        np.array([[np.sum((t == k) & (p == j)) for j in (0, 1)] for k in (0, 1)])
-        for t, p in zip(truth, parts, strict=True)
-    ])
+    tables = np.stack(
+        [
+            np.array([[np.sum((t == k) & (p == j)) for j in (0, 1)] for k in (0, 1)])
+            for t, p in zip(truth, parts, strict=True)
+        ]
+    )
 
     def mean_dice(assignment):
         predicted = assign_to_classes(parts, assignment)

@@ -47,9 +47,17 @@ NO_TRUTH = Counts(0, 3, 0, 4)
 def test_every_measure_has_its_known_value():
     some = Counts(tp=6, fp=2, fn=4, tn=8)
     expected = {
-        "dice": 12 / 18, "iou": 0.5, "precision": 0.75, "recall": 0.6, "specificity": 0.8,
-        "voe": 0.5, "rvd": -0.2, "rvd_absolute": 0.2, "volume_similarity": -4 / 18,
-        "pixel_accuracy": 0.7, "matthews": 40 / math.sqrt(8 * 10 * 10 * 12),
+        "dice": 12 / 18,
+        "iou": 0.5,
+        "precision": 0.75,
+        "recall": 0.6,
+        "specificity": 0.8,
+        "voe": 0.5,
+        "rvd": -0.2,
+        "rvd_absolute": 0.2,
+        "volume_similarity": -4 / 18,
+        "pixel_accuracy": 0.7,
+        "matthews": 40 / math.sqrt(8 * 10 * 10 * 12),
     }
     assert {name: measure(some) for name, measure in MEASURES.items()} == pytest.approx(expected)
 

@@ -104,9 +104,7 @@ def test_the_region_of_interest_applies_to_counts_and_ranking():
     prediction = np.array([[0, 1, 0, 1]])
     probabilities = np.array([[[0.9, 0.1, 0.9, 0.1]], [[0.1, 0.9, 0.1, 0.9]]])
     inside = np.array([[True, True, False, False]])
-    case = score_case(
-        "a", prediction, truth, 2, probabilities_KYX=probabilities, valid=inside
-    )
+    case = score_case("a", prediction, truth, 2, probabilities_KYX=probabilities, valid=inside)
     assert case.mean_dice == 1.0
     assert case.auc == (1.0, 1.0)
     assert case.ap == (1.0, 1.0)
@@ -160,7 +158,8 @@ def test_the_interval_agrees_with_scipy():
 
 count_lists = st.lists(
     st.tuples(*[st.integers(0, 50)] * 4, st.sampled_from("abcd"), st.booleans()),
-    min_size=1, max_size=6,
+    min_size=1,
+    max_size=6,
 )
 
 
@@ -184,7 +183,14 @@ def test_ranking_values_survive_json():
 def test_the_table_has_a_row_for_each_class_and_says_how_many_cases():
     table = summarise([score("full", 4, 0, 0, 0), score("half", 2, 1, 0, 3)], NAMES).table()
     assert table[0] == [
-        "class", "Dice", "IoU", "precision", "recall", "specificity", "pixel accuracy", "n",
+        "class",
+        "Dice",
+        "IoU",
+        "precision",
+        "recall",
+        "specificity",
+        "pixel accuracy",
+        "n",
     ]
     assert [row[0] for row in table[1:]] == list(NAMES)
     assert table[2][-1] == "1–2 of 2"

@@ -75,8 +75,10 @@ def test_sixteen_bit_colours_are_not_cut_to_eight(tmp_path: Path, samples: int) 
 @pytest.mark.parametrize("bits", [2, 4])
 def test_class_ids_in_few_bits_are_not_stretched(tmp_path: Path, bits: int) -> None:
     ids = IDS & (2**bits - 1)
-    rows = b"".join(b"\0" + np.packbits(
-        np.unpackbits(row[:, None], axis=1)[:, 8 - bits:].ravel()).tobytes() for row in ids)
+    rows = b"".join(
+        b"\0" + np.packbits(np.unpackbits(row[:, None], axis=1)[:, 8 - bits :].ravel()).tobytes()
+        for row in ids
+    )
     path = tmp_path / "a.png"
     path.write_bytes(_png(6, 5, bits, 0, zlib.compress(rows)))
     assert np.array_equal(read_mask(path).array[0], ids)
@@ -126,8 +128,13 @@ def test_exif_orientation_is_applied_once_and_told(tmp_path: Path, orientation: 
     assert np.array_equal(read_mask(path).array, image.array)
 
 
-@given(st.sampled_from([".png", ".bmp", ".gif"]), st.sampled_from(["bool", "uint8", "palette"]),
-       st.integers(1, 20), st.integers(1, 20), st.integers(0, 2**32 - 1))
+@given(
+    st.sampled_from([".png", ".bmp", ".gif"]),
+    st.sampled_from(["bool", "uint8", "palette"]),
+    st.integers(1, 20),
+    st.integers(1, 20),
+    st.integers(0, 2**32 - 1),
+)
 @settings(max_examples=40, deadline=None)
 def test_written_masks_come_back(
     tmp_path_factory: pytest.TempPathFactory, suffix: str, form: str, y: int, x: int, seed: int
@@ -170,11 +177,11 @@ def test_values_above_255_need_png_or_tiff(tmp_path: Path) -> None:
     assert not (tmp_path / "a.bmp").exists()
 
 
-@pytest.mark.parametrize(("suffix", "options"), [
-    (".png", {}), (".jpg", {}), (".bmp", {}), (".gif", {}), (".jpg", {"progressive": True})])
-def test_a_truncated_file_is_refused(
-    tmp_path: Path, suffix: str, options: dict[str, bool]
-) -> None:
+@pytest.mark.parametrize(
+    ("suffix", "options"),
+    [(".png", {}), (".jpg", {}), (".bmp", {}), (".gif", {}), (".jpg", {"progressive": True})],
+)
+def test_a_truncated_file_is_refused(tmp_path: Path, suffix: str, options: dict[str, bool]) -> None:
     path = tmp_path / f"a{suffix}"
     noise = np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)
     Pillow.fromarray(noise).save(path, **options)
@@ -231,9 +238,11 @@ def test_a_metadata_bomb_is_refused(tmp_path: Path) -> None:
 
 def _png(width: int, height: int, bits: int, colour: int, pixels: bytes) -> bytes:
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(
-            ">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels)
-            + chunk(b"IEND", b""))
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    )

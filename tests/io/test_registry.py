@@ -82,9 +82,17 @@ def test_a_wrong_extension_names_the_real_type(tmp_path: Path, content: str) -> 
     assert _code(path) == "image-wrong-extension"
 
 
-@pytest.mark.parametrize(("start", "name"), [
-    (b"%!PS-Adobe", "EPS"), (b"<svg xmlns=", "SVG"), (b"%PDF-1.7", "PDF"),
-    (b"RIFF1234WEBPVP8 ", "WebP"), (bytes(128) + b"DICM", "DICOM"), (b"PK\x03\x04", "ZIP")])
+@pytest.mark.parametrize(
+    ("start", "name"),
+    [
+        (b"%!PS-Adobe", "EPS"),
+        (b"<svg xmlns=", "SVG"),
+        (b"%PDF-1.7", "PDF"),
+        (b"RIFF1234WEBPVP8 ", "WebP"),
+        (bytes(128) + b"DICM", "DICOM"),
+        (b"PK\x03\x04", "ZIP"),
+    ],
+)
 def test_foreign_content_is_named(tmp_path: Path, start: bytes, name: str) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(start + bytes(500))
@@ -127,7 +135,14 @@ def test_a_file_without_permission_is_named(tmp_path: Path) -> None:
 def test_masks_of_lossy_images_get_a_lossless_suffix() -> None:
     given = [Path(name) for name in ("a.jpg", "a.JPEG", "a.png", "a.TIF", "a.bmp", "a.gif", "a.x")]
     assert [mask_suffix(path) for path in given] == [
-        ".png", ".png", ".png", ".tif", ".bmp", ".gif", ".png"]
+        ".png",
+        ".png",
+        ".png",
+        ".tif",
+        ".bmp",
+        ".gif",
+        ".png",
+    ]
     assert [is_jpeg(path) for path in given[:3]] == [True, True, False]
 
 

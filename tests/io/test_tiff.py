@@ -28,8 +28,9 @@ def _code(path: Path) -> str:
     return caught.value.code
 
 
-@pytest.mark.parametrize("dtype", ["bool", "uint8", "uint16", "uint32", "int16", "float32",
-                                   "float64"])
+@pytest.mark.parametrize(
+    "dtype", ["bool", "uint8", "uint16", "uint32", "int16", "float32", "float64"]
+)
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_grey_pixels_of_every_type_come_back(tmp_path: Path, dtype: str, order: Any) -> None:
     path = tmp_path / "a.tif"
@@ -40,13 +41,20 @@ def test_grey_pixels_of_every_type_come_back(tmp_path: Path, dtype: str, order: 
     assert read_header(path).dtype == dtype
 
 
-@pytest.mark.parametrize("options", [
-    {"compression": "zlib"}, {"compression": "lzw"}, {"compression": "packbits"},
-    {"compression": "zstd"}, {"tile": (16, 16)}, {"rowsperstrip": 2}, {"bigtiff": True},
-    {"compression": "zlib", "predictor": True}])
-def test_compressions_tiles_and_big_files_are_read(
-    tmp_path: Path, options: dict[str, Any]
-) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"compression": "zlib"},
+        {"compression": "lzw"},
+        {"compression": "packbits"},
+        {"compression": "zstd"},
+        {"tile": (16, 16)},
+        {"rowsperstrip": 2},
+        {"bigtiff": True},
+        {"compression": "zlib", "predictor": True},
+    ],
+)
+def test_compressions_tiles_and_big_files_are_read(tmp_path: Path, options: dict[str, Any]) -> None:
     path = tmp_path / "a.tiff"
     tifffile.imwrite(path, GREY, **options)
     assert np.array_equal(read_image(path).array[0], GREY)
@@ -58,8 +66,13 @@ def test_colours_come_channels_first_without_alpha(tmp_path: Path, planar: Any) 
     for pixels in (RGB, rgba):
         path = tmp_path / "a.tif"
         data = pixels if planar == "contig" else np.moveaxis(pixels, -1, 0)
-        tifffile.imwrite(path, data, photometric="rgb", planarconfig=planar,
-                         extrasamples=["unassalpha"] if pixels is rgba else None)
+        tifffile.imwrite(
+            path,
+            data,
+            photometric="rgb",
+            planarconfig=planar,
+            extrasamples=["unassalpha"] if pixels is rgba else None,
+        )
         assert np.array_equal(read_image(path).array, np.moveaxis(RGB, -1, 0))
         assert read_header(path).channels == 3
 
@@ -92,18 +105,26 @@ def test_the_orientation_tag_is_applied(tmp_path: Path, orientation: int) -> Non
     assert read_header(path).size == image.size
 
 
-@given(st.sampled_from(["bool", "uint8", "uint16", "rgb"]), st.integers(1, 20), st.integers(1, 20),
-       st.one_of(st.none(), st.tuples(st.floats(1e-5, 100), st.floats(1e-5, 100))))
+@given(
+    st.sampled_from(["bool", "uint8", "uint16", "rgb"]),
+    st.integers(1, 20),
+    st.integers(1, 20),
+    st.one_of(st.none(), st.tuples(st.floats(1e-5, 100), st.floats(1e-5, 100))),
+)
 @settings(max_examples=30, deadline=None)
 def test_written_masks_come_back_with_their_spacing(
-    tmp_path_factory: pytest.TempPathFactory, form: str, y: int, x: int,
+    tmp_path_factory: pytest.TempPathFactory,
+    form: str,
+    y: int,
+    x: int,
     spacing: tuple[float, float] | None,
 ) -> None:
     rng = np.random.default_rng(y * x)
     path = tmp_path_factory.mktemp("masks") / "a.tif"
     shape = (3 if form == "rgb" else 1, y, x)
     array = rng.integers(0, 2 if form == "bool" else 250, shape).astype(
-        "uint8" if form == "rgb" else form)
+        "uint8" if form == "rgb" else form
+    )
     write_mask(path, Image(array, spacing_mm=spacing))
     back = read_mask(path)
     assert back.array.dtype == array.dtype
@@ -118,8 +139,12 @@ def test_spacing_is_read_from_imagej_and_ome_but_not_from_dots_an_inch(tmp_path:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, GREY, imagej=True, resolution=(2, 4), metadata={"unit": "um"})
     assert read_image(path).spacing_mm == (0.00025, 0.0005)
-    tifffile.imwrite(path, GREY, ome=True, metadata={"PhysicalSizeX": 0.5, "PhysicalSizeY": 250,
-                                                     "PhysicalSizeYUnit": "nm"})
+    tifffile.imwrite(
+        path,
+        GREY,
+        ome=True,
+        metadata={"PhysicalSizeX": 0.5, "PhysicalSizeY": 250, "PhysicalSizeYUnit": "nm"},
+    )
     assert read_image(path).spacing_mm == (0.00025, 0.0005)
     tifffile.imwrite(path, GREY, resolution=(72, 72), resolutionunit="INCH")
     assert read_image(path).spacing_mm is None
@@ -137,11 +162,11 @@ def test_values_a_mask_cannot_have_are_refused(tmp_path: Path) -> None:
     assert caught.value.code == "mask-dtype"
 
 
-@pytest.mark.parametrize("options", [
-    {}, {"imagej": True, "metadata": {"axes": "ZYX"}}, {"ome": True, "metadata": {"axes": "TYX"}}])
-def test_several_pages_are_refused_with_what_to_do(
-    tmp_path: Path, options: dict[str, Any]
-) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"imagej": True, "metadata": {"axes": "ZYX"}}, {"ome": True, "metadata": {"axes": "TYX"}}],
+)
+def test_several_pages_are_refused_with_what_to_do(tmp_path: Path, options: dict[str, Any]) -> None:
     path = tmp_path / "a.tif"
     stack = np.zeros((3, 5, 6), np.uint8)
     tifffile.imwrite(path, stack, photometric="minisblack", **options)

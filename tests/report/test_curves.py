@@ -77,5 +77,7 @@ def test_validations_come_as_mapping_sequence_or_number():
         {"kind": "validation", "step": 4},
     ]
     assert validations(rows) == [
-        (1, {"a": 0.5}), (2, {"class 0": 0.25, "class 1": 0.75}), (3, {"mean": 1.0}),
+        (1, {"a": 0.5}),
+        (2, {"class 0": 0.25, "class 1": 0.75}),
+        (3, {"mean": 1.0}),
     ]

@@ -57,13 +57,21 @@ def make(names=("a", "b", "c"), lost=(), **changes):
     steps = [{"kind": "step", "step": k, "loss": 1 / k} for k in range(1, 30)]
     steps.append({"kind": "validation", "step": 29, "dice": {"membrane": 0.5}})
     report = ReportData(
-        title="Membranes", simulated=False, summary=summarise(scores, NAMES),
-        baselines={"otsu": summarise(flat, NAMES)}, curves=curves_svg(steps), cases=cases,
+        title="Membranes",
+        simulated=False,
+        summary=summarise(scores, NAMES),
+        baselines={"otsu": summarise(flat, NAMES)},
+        curves=curves_svg(steps),
+        cases=cases,
         config={"version": 1, "train": {"steps": 9, "augment": {"flip": 0.5}}},
         split={"train": ["t1", "t2"], "validation": [], "test": list(names)},
-        facts=["Value 255 is read as class 1."], warnings=[], timings_s={"train": 192.0},
-        versions={"maskwright": "0.1.0"}, hardware={"cores": "2"},
-        commands=["maskwright train data --out run"], validations=validations(steps),
+        facts=["Value 255 is read as class 1."],
+        warnings=[],
+        timings_s={"train": 192.0},
+        versions={"maskwright": "0.1.0"},
+        hardware={"cores": "2"},
+        commands=["maskwright train data --out run"],
+        validations=validations(steps),
     )
     return replace(report, **changes)
 
@@ -90,10 +98,19 @@ def test_the_policy_of_the_page_forbids_loading_and_foreign_scripts():
 
 def test_a_hostile_name_stays_text_wherever_it_appears():
     report = make(
-        names=(HOSTILE, "b", "c"), lost=(HOSTILE,), title=HOSTILE, facts=[HOSTILE],
-        warnings=[HOSTILE], versions={HOSTILE: HOSTILE}, hardware={HOSTILE: HOSTILE},
-        commands=[HOSTILE], model={HOSTILE: HOSTILE}, timings_s={HOSTILE: 1.0},
-        config={HOSTILE: {HOSTILE: HOSTILE}}, split={HOSTILE: [HOSTILE]}, images=HOSTILE,
+        names=(HOSTILE, "b", "c"),
+        lost=(HOSTILE,),
+        title=HOSTILE,
+        facts=[HOSTILE],
+        warnings=[HOSTILE],
+        versions={HOSTILE: HOSTILE},
+        hardware={HOSTILE: HOSTILE},
+        commands=[HOSTILE],
+        model={HOSTILE: HOSTILE},
+        timings_s={HOSTILE: 1.0},
+        config={HOSTILE: {HOSTILE: HOSTILE}},
+        split={HOSTILE: [HOSTILE]},
+        images=HOSTILE,
     )
     page = Page(render(report))
     assert all("onerror" not in attributes for _, attributes in page.elements)
@@ -103,8 +120,11 @@ def test_a_hostile_name_stays_text_wherever_it_appears():
 
 def test_a_hostile_class_name_stays_text():
     truth, prediction = masks(0)
-    report = make(summary=summarise([score_case("a", prediction, truth, 2)], ("x", HOSTILE)),
-                  baselines={}, cases=[ReportCase("a", {"x": 1.0, HOSTILE: 0.5}, 0.5, "a")])
+    report = make(
+        summary=summarise([score_case("a", prediction, truth, 2)], ("x", HOSTILE)),
+        baselines={},
+        cases=[ReportCase("a", {"x": 1.0, HOSTILE: 0.5}, 0.5, "a")],
+    )
     page = Page(render(report))
     assert all("onerror" not in attributes for _, attributes in page.elements)
 

@@ -61,7 +61,7 @@ def _validate(network: UNet) -> dict[str, tuple[float, ...]]:
 
 def _fit(
     folder: Path, *, stop_after: int | None = None, resume: bool = False, data: str = "same"
-) -> tuple[Progress | None, list[Event]]:
+) -> tuple[Progress | Interrupted, list[Event]]:
     seen: list[Event] = []
     folder.mkdir(exist_ok=True)
 
@@ -76,8 +76,7 @@ def _fit(
             facts={"data_hash": data}, validate=_validate, events=Events([listen]), resume=resume,
         )  # fmt: skip
     except Interrupted as error:
-        assert error.exit_status == 128 + signal.SIGTERM
-        return None, seen
+        return error, seen
     return progress, seen
 
 
@@ -92,9 +91,11 @@ def _tensors(folder: Path) -> dict[str, torch.Tensor]:
 def test_interrupted_and_resumed_equals_never_interrupted(tmp_path: Path, stop_after: int) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     _fit(whole)
-    assert _fit(parts, stop_after=stop_after)[0] is None
+    stopped, _ = _fit(parts, stop_after=stop_after)
+    assert isinstance(stopped, Interrupted)
+    assert stopped.exit_status == 128 + signal.SIGTERM
     progress, events = _fit(parts, resume=True)
-    assert progress is not None
+    assert isinstance(progress, Progress)
     steps = [e["step"] for e in events if e["kind"] == "step"]
     assert steps == list(range(stop_after + 1, 13))
     expected, found = _tensors(whole), _tensors(parts)
@@ -121,7 +122,7 @@ def test_changed_data_are_refused_on_resume(tmp_path: Path) -> None:
 def test_a_finished_run_resumes_to_nothing_left(tmp_path: Path) -> None:
     _fit(tmp_path)
     progress, events = _fit(tmp_path, resume=True)
-    assert progress is not None
+    assert isinstance(progress, Progress)
     assert progress.step == 12
     assert [e for e in events if e["kind"] == "step"] == []
 
@@ -132,7 +133,7 @@ def test_the_model_is_the_average_of_the_best_validation(tmp_path: Path) -> None
     best = max(validations, key=lambda e: e["mean_dice"])
     _, facts = read_model(tmp_path / "model.safetensors")
     assert facts["step"] == best["step"]
-    assert progress is not None
+    assert isinstance(progress, Progress)
     assert progress.best == best["mean_dice"]
     assert [e["step"] for e in validations] == [3, 6, 9, 12]
 

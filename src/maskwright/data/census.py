@@ -76,8 +76,12 @@ class MaskCensus:
         array = mask.array
         form: Form = "grey"
         if len(array) not in (1, 3):
-            self._refuse("mask-channels", name, f"{len(array)} channels",
-                         "save the mask with one channel, or as RGB")
+            self._refuse(
+                "mask-channels",
+                name,
+                f"{len(array)} channels",
+                "save the mask with one channel, or as RGB",
+            )
             return
         if array.dtype == np.bool_:
             form = "bool"
@@ -89,14 +93,21 @@ class MaskCensus:
         values, counts = _count(plane)
         if values.dtype.kind == "f":
             if not np.array_equal(values, np.round(values)):
-                self._refuse("mask-fractional", name, "values with fractions, such as "
-                             f"{values[values != np.round(values)][0]:.3g}",
-                             "round them to class numbers; soft masks are not supported")
+                self._refuse(
+                    "mask-fractional",
+                    name,
+                    f"values with fractions, such as {values[values != np.round(values)][0]:.3g}",
+                    "round them to class numbers; soft masks are not supported",
+                )
                 return
             values = values.astype(np.int64)
         if len(values) and values[0] < 0:
-            self._refuse("mask-negative", name, f"the value {values[0]}",
-                         "give every class a number from 0 upwards")
+            self._refuse(
+                "mask-negative",
+                name,
+                f"the value {values[0]}",
+                "give every class a number from 0 upwards",
+            )
             return
         if mask.palette is not None:
             for index in values.tolist():
@@ -168,8 +179,12 @@ class MaskCensus:
 
     def are_objects(self, values: int) -> bool:
         """Whether many values, other ones in each mask, are each a single piece."""
-        return (values > FEW_VALUES and not self.has_jpeg() and self._in_single_pieces()
-                and (len(self.masks) == 1 or not self.same_in_most()))
+        return (
+            values > FEW_VALUES
+            and not self.has_jpeg()
+            and self._in_single_pieces()
+            and (len(self.masks) == 1 or not self.same_in_most())
+        )
 
     def may_be_objects(self, values: NDArray[Any]) -> bool:
         """Whether few values look like objects numbered from 1 in each mask anew."""
@@ -177,8 +192,7 @@ class MaskCensus:
             return False
         drawn = [mask.values[mask.values != 0] for mask in self.masks]
         numbered = [np.array_equal(v, np.arange(1, len(v) + 1)) for v in drawn]
-        return (all(numbered) and len({len(v) for v in drawn}) >= 3
-                and self._in_single_pieces())
+        return all(numbered) and len({len(v) for v in drawn}) >= 3 and self._in_single_pieces()
 
     def _refuse(self, code: str, subject: str, message: str, remedy: str) -> None:
         self.refusals.append(Problem(code, "refuse", subject, message, remedy))
@@ -190,8 +204,11 @@ class MaskCensus:
         if colours and mask.form != "rgb":
             return mask.values * GREY_STEP
         others = [m for m in self.masks if m.form != "bool"]
-        if mask.form == "bool" and others and all(np.isin(m.values, (0, 255)).all()
-                                                  for m in others):
+        if (
+            mask.form == "bool"
+            and others
+            and all(np.isin(m.values, (0, 255)).all() for m in others)
+        ):
             return mask.values * 255
         return mask.values
 
@@ -201,9 +218,15 @@ def _count(plane_YX: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
     if plane_YX.dtype == np.bool_:
         plane_YX = plane_YX.view(np.uint8)
     if plane_YX.dtype in (np.uint8, np.uint16):
-        pixels = sum((np.bincount(plane_YX[y:y + 256].ravel(),
-                                  minlength=np.iinfo(plane_YX.dtype).max + 1)
-                      for y in range(0, len(plane_YX), 256)), np.zeros(1, np.int64))
+        pixels = sum(
+            (
+                np.bincount(
+                    plane_YX[y : y + 256].ravel(), minlength=np.iinfo(plane_YX.dtype).max + 1
+                )
+                for y in range(0, len(plane_YX), 256)
+            ),
+            np.zeros(1, np.int64),
+        )
         values = np.flatnonzero(pixels)
         return values, pixels[values].astype(np.int64)
     values, counts = np.unique(plane_YX, return_counts=True)
@@ -215,8 +238,11 @@ def _count_pieces(plane_YX: NDArray[Any]) -> tuple[int, int, float]:
     from skimage.measure import label
 
     y, x = (max(0, (n - _EVIDENCE_PX) // 2) for n in plane_YX.shape)
-    crop = plane_YX[y:y + _EVIDENCE_PX, x:x + _EVIDENCE_PX].astype(np.int64)
+    crop = plane_YX[y : y + _EVIDENCE_PX, x : x + _EVIDENCE_PX].astype(np.int64)
     pieces = label(crop, background=0, connectivity=2)  # type: ignore[no-untyped-call]
     areas = np.bincount(pieces.ravel())[1:]
-    return (int(np.count_nonzero(np.unique(crop))), len(areas),
-            float(np.median(areas)) if len(areas) else 0.0)
+    return (
+        int(np.count_nonzero(np.unique(crop))),
+        len(areas),
+        float(np.median(areas)) if len(areas) else 0.0,
+    )

@@ -86,26 +86,38 @@ class CheckReport:
         if self.ok:
             return
         first, *others = self.refusals
-        also = "".join(f"; also {other.subject}: {other.message} [{other.code}]"
-                       for other in others[:20])
+        also = "".join(
+            f"; also {other.subject}: {other.message} [{other.code}]" for other in others[:20]
+        )
         more = f"; and {len(others) - 20} more" if len(others) > 20 else ""
-        raise DataError(first.code, first.subject, expected="data that can be trained on",
-                        found=first.message + also + more, remedy=first.remedy)
+        raise DataError(
+            first.code,
+            first.subject,
+            expected="data that can be trained on",
+            found=first.message + also + more,
+            remedy=first.remedy,
+        )
 
     def lines(self) -> list[str]:
         """The report as lines for the terminal."""
         lines = []
         if self.sizes:
-            lines.append(f"{sum(self.sizes.values())} images, "
-                         f"{'grey' if self.channels == 1 else f'{self.channels} channels'}, "
-                         f"{_row(self.dtypes)}")
+            lines.append(
+                f"{sum(self.sizes.values())} images, "
+                f"{'grey' if self.channels == 1 else f'{self.channels} channels'}, "
+                f"{_row(self.dtypes)}"
+            )
             sizes = {f"{y} × {x}": n for (y, x), n in self.sizes.items()}
             lines.append(f"size in pixels (height × width): {_row(sizes)}")
         if self.grouping:
             lines.append(f"split: {self.grouping}")
         if self.label_map is not None:
-            lines += [f"{sentence}, {share:.1%} of the pixels" for sentence, share
-                      in zip(self.label_map.describe(), self.class_shares, strict=True)]
+            lines += [
+                f"{sentence}, {share:.1%} of the pixels"
+                for sentence, share in zip(
+                    self.label_map.describe(), self.class_shares, strict=True
+                )
+            ]
         lines += [problem.line() for problem in self.problems]
         refused = len(self.refusals)
         if refused:
@@ -120,16 +132,26 @@ class CheckReport:
         return {
             "root": str(self.root),
             "ok": self.ok,
-            "cases": [{"name": case.name, "image": str(case.image), "group": case.group,
-                       "mask": None if case.mask is None else str(case.mask)}
-                      for case in self.cases],
+            "cases": [
+                {
+                    "name": case.name,
+                    "image": str(case.image),
+                    "group": case.group,
+                    "mask": None if case.mask is None else str(case.mask),
+                }
+                for case in self.cases
+            ],
             "sizes": [{"size": list(size), "images": n} for size, n in self.sizes.items()],
             "channels": self.channels,
             "dtypes": dict(self.dtypes),
-            "classes": [] if labels is None else [
+            "classes": []
+            if labels is None
+            else [
                 {"name": name, "values": list(values), "share": share}
-                for name, values, share in zip(labels.names, labels.values, self.class_shares,
-                                               strict=True)],
+                for name, values, share in zip(
+                    labels.names, labels.values, self.class_shares, strict=True
+                )
+            ],
             "mask_kind": None if labels is None else labels.kind,
             "grouping": self.grouping,
             "sequence": self.sequence,
@@ -138,8 +160,11 @@ class CheckReport:
 
 
 def check_dataset(
-    root: Path, config: DataConfig = DataConfig(), *,  # noqa: B008 (frozen)
-    patch_px: int | None = None, on_case: OnCase | None = None,
+    root: Path,
+    config: DataConfig | None = None,
+    *,
+    patch_px: int | None = None,
+    on_case: OnCase | None = None,
 ) -> CheckReport:
     """Read a data set once and tell everything that matters before training.
 
@@ -161,6 +186,7 @@ def check_dataset(
         ...     check_dataset(Path(folder)).problems[0].code
         'no-image'
     """
+    config = config or DataConfig()
     dataset = find_cases(root, group_by=config.group_by, skip_unpaired=config.skip_unpaired)
     survey = _Survey(patch_px)
     for number, case in enumerate(dataset.cases, start=1):
@@ -221,16 +247,26 @@ class _Survey:
     def _compare(self, path: Path, image: Image, mask: Image) -> None:
         if mask.size != image.size:
             y, x = mask.size
-            self.problems.append(Problem(
-                "mask-shape", "refuse", str(path), f"the mask is {y} × {x} pixels, its image "
-                f"{image.size[0]} × {image.size[1]} (height × width)",
-                "export the mask at the size of its image",
-            ))
+            self.problems.append(
+                Problem(
+                    "mask-shape",
+                    "refuse",
+                    str(path),
+                    f"the mask is {y} × {x} pixels, its image "
+                    f"{image.size[0]} × {image.size[1]} (height × width)",
+                    "export the mask at the size of its image",
+                )
+            )
         elif _same_pixels(image.array, mask.array):
-            self.problems.append(Problem(
-                "mask-is-image", "refuse", str(path), "the mask is the image itself",
-                "put the drawn mask in its place",
-            ))
+            self.problems.append(
+                Problem(
+                    "mask-is-image",
+                    "refuse",
+                    str(path),
+                    "the mask is the image itself",
+                    "put the drawn mask in its place",
+                )
+            )
 
     def report(self, dataset: Dataset, config: DataConfig) -> CheckReport:
         """Everything that was found."""
@@ -245,11 +281,22 @@ class _Survey:
             shares = self.census.shares(label_map)
         class_shares = self._class_shares(shares, label_map)
         return CheckReport(
-            dataset.root, cases, label_map, tuple(problems), dict(self.sizes.most_common()),
-            self._channels(), dict(self.dtypes.most_common()), class_shares, dataset.grouping,
-            dataset.sequence, self.digests,
-            {case.name: tuple(int(k) for k in np.flatnonzero(shares[case.mask.name]))
-             for case in cases if case.mask is not None and case.mask.name in shares},
+            dataset.root,
+            cases,
+            label_map,
+            tuple(problems),
+            dict(self.sizes.most_common()),
+            self._channels(),
+            dict(self.dtypes.most_common()),
+            class_shares,
+            dataset.grouping,
+            dataset.sequence,
+            self.digests,
+            {
+                case.name: tuple(int(k) for k in np.flatnonzero(shares[case.mask.name]))
+                for case in cases
+                if case.mask is not None and case.mask.name in shares
+            },
         )
 
     def _channels(self) -> int:
@@ -274,24 +321,57 @@ class _Survey:
         counts = {channels for channels, _ in self.stored}
         if len(counts) > 1 and self._channels() > 1:
             row = ", ".join(f"{n} with {channels}" for channels, n in self._by_channels().items())
-            problems.append(Problem("image-channels", "refuse", root, f"images with different "
-                                    f"numbers of channels: {row}",
-                                    "convert them to one kind, grey or RGB"))
+            problems.append(
+                Problem(
+                    "image-channels",
+                    "refuse",
+                    root,
+                    f"images with different numbers of channels: {row}",
+                    "convert them to one kind, grey or RGB",
+                )
+            )
         if len(self.dtypes) > 1:
-            problems.append(Problem("image-dtypes", "warn", root, "images of different data "
-                                    f"types: {_row(self.dtypes)}", "check that all come from the "
-                                    "same source; each is normalised by itself"))
+            problems.append(
+                Problem(
+                    "image-dtypes",
+                    "warn",
+                    root,
+                    f"images of different data types: {_row(self.dtypes)}",
+                    "check that all come from the same source; each is normalised by itself",
+                )
+            )
         if self.turned:
-            problems.append(Problem("exif-turned", "warn", root, "turned or mirrored as the file "
-                                    f"asks: {listed(self.turned)}",
-                                    "check that image and mask lie on each other"))
+            problems.append(
+                Problem(
+                    "exif-turned",
+                    "warn",
+                    root,
+                    f"turned or mirrored as the file asks: {listed(self.turned)}",
+                    "check that image and mask lie on each other",
+                )
+            )
         if self.constant:
-            problems.append(Problem("image-constant", "warn", root, "one value in every pixel: "
-                                    f"{listed(self.constant)}", "check that this is meant"))
+            problems.append(
+                Problem(
+                    "image-constant",
+                    "warn",
+                    root,
+                    f"one value in every pixel: {listed(self.constant)}",
+                    "check that this is meant",
+                )
+            )
         if self.small:
-            problems.append(Problem("image-small", "warn", root, f"smaller than the patch of "
-                                    f"{self.patch_px} pixels, so mirrored at the border: "
-                                    f"{listed(self.small)}", "choose a smaller patch_px"))
+            problems.append(
+                Problem(
+                    "image-small",
+                    "warn",
+                    root,
+                    f"smaller than the patch of "
+                    f"{self.patch_px} pixels, so mirrored at the border: "
+                    f"{listed(self.small)}",
+                    "choose a smaller patch_px",
+                )
+            )
         return problems
 
     def _by_channels(self) -> Counter[int]:
@@ -300,9 +380,7 @@ class _Survey:
             counts[channels] += n
         return counts
 
-    def _join_duplicates(
-        self, cases: tuple[Case, ...]
-    ) -> tuple[tuple[Case, ...], list[Problem]]:
+    def _join_duplicates(self, cases: tuple[Case, ...]) -> tuple[tuple[Case, ...], list[Problem]]:
         """Cases with identical images join one group, so that a split cannot separate them."""
         alike: dict[str, list[str]] = defaultdict(list)
         for name, digest in self.digests.items():
@@ -315,9 +393,15 @@ class _Survey:
             joined = {group_of[name] for name in names}
             first = group_of[names[0]]
             group_of = {n: first if group in joined else group for n, group in group_of.items()}
-            problems.append(Problem("image-duplicate", "warn", names[0], f"the same image as "
-                                    f"{listed(names[1:])}; they stay in one part of a split",
-                                    "delete all but one of them"))
+            problems.append(
+                Problem(
+                    "image-duplicate",
+                    "warn",
+                    names[0],
+                    f"the same image as {listed(names[1:])}; they stay in one part of a split",
+                    "delete all but one of them",
+                )
+            )
         return tuple(replace(case, group=group_of[case.name]) for case in cases), problems
 
 
@@ -325,7 +409,7 @@ def _digest(array_CYX: NDArray[Any]) -> str:
     """A digest of shape, type and pixels, taken in blocks of rows."""
     digest = hashlib.sha256(f"{array_CYX.shape}{array_CYX.dtype}".encode())
     for y in range(0, array_CYX.shape[1], 256):
-        digest.update(array_CYX[:, y:y + 256].tobytes())
+        digest.update(array_CYX[:, y : y + 256].tobytes())
     return digest.hexdigest()
 
 

@@ -8,23 +8,23 @@ Two layouts are taken as they are, no file needs to be renamed::
 
 from __future__ import annotations
 
-import glob
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from maskwright.data import naming
+from maskwright.data.files import is_system_file, subfolders
 from maskwright.data.problem import Problem, listed
 from maskwright.errors import DataError
 from maskwright.io.registry import OTHER_SUFFIXES, SUFFIXES
 
-__all__ = ["Case", "Dataset", "Problem", "find_cases", "find_images"]
+__all__ = ["Case", "Dataset", "Problem", "find_cases"]
 
-_LAYOUT = ("put the images into a folder images/ and their masks, with the same names, into a "
-           "folder masks/ beside it")
-_SYSTEM_FILES = {"thumbs.db", "desktop.ini"}
+_LAYOUT = (
+    "put the images into a folder images/ and their masks, with the same names, into a "
+    "folder masks/ beside it"
+)
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,7 @@ class Dataset:
     sequence: bool = False
 
 
-def find_cases(
-    root: Path, *, group_by: str | None = None, skip_unpaired: bool = False
-) -> Dataset:
+def find_cases(root: Path, *, group_by: str | None = None, skip_unpaired: bool = False) -> Dataset:
     """Find the images of a folder and their masks, by names only.
 
     Args:
@@ -100,19 +98,37 @@ def find_cases(
     """
     root = Path(root)
     if not root.is_dir():
-        raise DataError("data-folder", str(root), expected="a folder of images and masks",
-                        found="a file" if root.exists() else "nothing there",
-                        remedy="check the path for typing errors")
+        raise DataError(
+            "data-folder",
+            str(root),
+            expected="a folder of images and masks",
+            found="a file" if root.exists() else "nothing there",
+            remedy="check the path for typing errors",
+        )
     problems: list[Problem] = []
     try:
         images, masks = _images_and_masks(root, problems)
     except PermissionError as error:
-        problems.append(Problem("no-permission", "refuse", str(error.filename), "you may not read "
-                                "this folder", "change its permissions"))
+        problems.append(
+            Problem(
+                "no-permission",
+                "refuse",
+                str(error.filename),
+                "you may not read this folder",
+                "change its permissions",
+            )
+        )
         return Dataset(root, (), tuple(problems))
     if not images:
-        problems.append(Problem("no-image", "refuse", str(root), "no image that can be read "
-                                f"({', '.join(sorted(SUFFIXES))})", _LAYOUT))
+        problems.append(
+            Problem(
+                "no-image",
+                "refuse",
+                str(root),
+                f"no image that can be read ({', '.join(sorted(SUFFIXES))})",
+                _LAYOUT,
+            )
+        )
         return Dataset(root, (), tuple(problems))
     pairs = _pair(root, images, masks, skip_unpaired, problems)
     names = sorted(pairs, key=naming.natural_key)
@@ -122,86 +138,6 @@ def find_cases(
     if sequence:
         grouping = "consecutive slices: each part of a split is a block, as neighbours are alike"
     return Dataset(root, cases, tuple(problems), grouping, sequence)
-
-
-def find_images(inputs: Sequence[str | Path]) -> list[Path]:
-    """The image files that a person means by files, folders and patterns.
-
-    Args:
-        inputs: Files, folders (``images/`` inside is used where it exists; masks beside images
-            are left out) or patterns such as ``new/*.png``.
-
-    Returns:
-        Files in natural order of their names, each once.
-
-    Raises:
-        DataError: ``input-missing``, ``input-empty``, ``image-unsupported``, or ``name-twice``
-            where two files would give masks of the same name.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     for name in ("s10.png", "s9.png", "notes.txt"):
-        ...         (Path(folder) / name).touch()
-        ...     [path.name for path in find_images([folder])]
-        ['s9.png', 's10.png']
-    """
-    found: dict[Path, None] = {}
-    for given in inputs:
-        path = Path(given)
-        if path.is_dir():
-            matches = _images_of_folder(path)
-        elif path.exists():
-            matches = [path]
-        else:
-            matches = [Path(match) for match in glob.glob(str(given), recursive=True)]
-            matches = [m for m in matches if m.is_file() and m.suffix.lower() in SUFFIXES]
-        if not matches:
-            kind = "empty" if path.is_dir() else "missing"
-            raise DataError(f"input-{kind}", str(given), expected="images",
-                            found="no image" if path.is_dir() else "nothing there",
-                            remedy="give a file, a folder or a pattern of PNG, JPEG, BMP, GIF or "
-                            "TIFF images")
-        found |= dict.fromkeys(matches)
-    by_name: dict[str, Path] = {}
-    for path in sorted(found, key=lambda p: naming.natural_key(p.stem)):
-        if path.suffix.lower() not in SUFFIXES:
-            raise DataError("image-unsupported", str(path), expected="PNG, JPEG, BMP, GIF or TIFF",
-                            found=f"a file ending in {path.suffix or 'nothing'}",
-                            remedy="convert it to PNG or TIFF")
-        other = by_name.setdefault(path.stem, path)
-        if other != path:
-            raise DataError("name-twice", str(path), expected="a name of its own for each image",
-                            found=f"{other} with the same name",
-                            remedy="predict them into different folders")
-    return list(by_name.values())
-
-
-def _images_of_folder(folder: Path) -> list[Path]:
-    inner = _subfolders(folder, naming.IMAGE_FOLDERS)
-    files = _image_files(_visible(inner[0] if inner else folder))
-    if inner:
-        return files
-    images, _ = naming.separate([path.stem for path in files])
-    return [path for path in files if path.stem in set(images)]
-
-
-def _visible(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.iterdir()) if path.is_file() and not _is_system(path)]
-
-
-def _image_files(files: Iterable[Path]) -> list[Path]:
-    return [path for path in files if path.suffix.lower() in SUFFIXES]
-
-
-def _is_system(path: Path) -> bool:
-    return path.name.startswith(".") or path.name.lower() in _SYSTEM_FILES
-
-
-def _subfolders(root: Path, names: tuple[str, ...]) -> list[Path]:
-    """Folders of the given names, the surest name first."""
-    by_name = {path.name.lower(): path for path in sorted(root.iterdir()) if path.is_dir()}
-    return [by_name[name] for name in names if name in by_name]
 
 
 def _images_and_masks(
@@ -219,21 +155,25 @@ def _images_and_masks(
         if mask_folder is not None and not mask_files:
             mask_files = _usable_files(root, mask_folder, problems)
         image_files = [path for path in image_files if path not in set(mask_files)]
-    return (_unique(root, image_files, "images", problems),
-            _unique(root, mask_files, "masks", problems))
+    return (
+        _unique(root, image_files, "images", problems),
+        _unique(root, mask_files, "masks", problems),
+    )
 
 
-def _choose(
-    root: Path, names: tuple[str, ...], what: str, problems: list[Problem]
-) -> Path | None:
-    found = _subfolders(root, names)
+def _choose(root: Path, names: tuple[str, ...], what: str, problems: list[Problem]) -> Path | None:
+    found = subfolders(root, names)
     if len(found) > 1:
         others = ", ".join(path.name for path in found[1:])
-        problems.append(Problem(
-            "folder-choice", "warn", str(root),
-            f"{found[0].name}/ is taken as the folder of {what}; {others} not used",
-            f"rename or move the folder {found[0].name} if another one is meant",
-        ))
+        problems.append(
+            Problem(
+                "folder-choice",
+                "warn",
+                str(root),
+                f"{found[0].name}/ is taken as the folder of {what}; {others} not used",
+                f"rename or move the folder {found[0].name} if another one is meant",
+            )
+        )
     return found[0] if found else None
 
 
@@ -247,11 +187,18 @@ def _usable_files(root: Path, folder: Path, problems: list[Problem]) -> list[Pat
     system: list[str] = []
     other: list[str] = []
     for path in sorted(folder.iterdir()):
-        if _is_system(path):
+        if is_system_file(path):
             system.append(path.name)
         elif path.is_symlink() and not path.exists():
-            problems.append(Problem("symlink-broken", "refuse", str(path),
-                                    "a link to nothing", "delete it or copy the file itself"))
+            problems.append(
+                Problem(
+                    "symlink-broken",
+                    "refuse",
+                    str(path),
+                    "a link to nothing",
+                    "delete it or copy the file itself",
+                )
+            )
         elif path.is_dir():
             continue
         elif not path.resolve().is_relative_to(inside):
@@ -259,28 +206,37 @@ def _usable_files(root: Path, folder: Path, problems: list[Problem]) -> list[Pat
         elif path.suffix.lower() in SUFFIXES:
             usable.append(path)
         elif path.suffix.lower() in OTHER_SUFFIXES:
-            problems.append(Problem("image-unsupported", "refuse", str(path),
-                                    f"images of type {path.suffix} cannot be read",
-                                    "convert it to PNG or TIFF, or move it out of the folder"))
+            problems.append(
+                Problem(
+                    "image-unsupported",
+                    "refuse",
+                    str(path),
+                    f"images of type {path.suffix} cannot be read",
+                    "convert it to PNG or TIFF, or move it out of the folder",
+                )
+            )
         else:
             other.append(path.name)
     if system:
         problems.append(Problem("system-files", "skip", str(folder), listed(system), ""))
     if other:
-        problems.append(Problem("other-files", "skip", str(folder),
-                                f"not images: {listed(other)}", ""))
+        problems.append(
+            Problem("other-files", "skip", str(folder), f"not images: {listed(other)}", "")
+        )
     return usable
 
 
 def _outside(path: Path) -> Problem:
-    return Problem("symlink-outside", "refuse", str(path),
-                   f"a link to {path.resolve()}, outside the data folder",
-                   "copy what it points to into the data folder")
+    return Problem(
+        "symlink-outside",
+        "refuse",
+        str(path),
+        f"a link to {path.resolve()}, outside the data folder",
+        "copy what it points to into the data folder",
+    )
 
 
-def _unique(
-    root: Path, files: list[Path], what: str, problems: list[Problem]
-) -> dict[str, Path]:
+def _unique(root: Path, files: list[Path], what: str, problems: list[Problem]) -> dict[str, Path]:
     """Stem → file; two files of one name, or of names that differ only in case, are refused."""
     alike: dict[str, list[Path]] = defaultdict(list)
     for path in files:
@@ -289,17 +245,24 @@ def _unique(
         if len(paths) < 2:
             continue
         same = len({path.stem for path in paths}) < len(paths)
-        problems.append(Problem(
-            "name-twice" if same else "name-case", "refuse", str(root),
-            f"{what} {listed([path.name for path in paths])} "
-            + ("have the same name" if same else "differ only in upper and lower case"),
-            "keep one of them" if same else "rename one of them",
-        ))
+        problems.append(
+            Problem(
+                "name-twice" if same else "name-case",
+                "refuse",
+                str(root),
+                f"{what} {listed([path.name for path in paths])} "
+                + ("have the same name" if same else "differ only in upper and lower case"),
+                "keep one of them" if same else "rename one of them",
+            )
+        )
     return {path.stem: path for path in files}
 
 
 def _pair(
-    root: Path, images: dict[str, Path], masks: dict[str, Path], skip: bool,
+    root: Path,
+    images: dict[str, Path],
+    masks: dict[str, Path],
+    skip: bool,
     problems: list[Problem],
 ) -> dict[str, Path | None]:
     """Image stem → mask file; what does not pair becomes a problem."""
@@ -307,42 +270,83 @@ def _pair(
     used = {mask for several in found.values() for mask in several}
     for image, several in found.items():
         if len(several) > 1:
-            problems.append(Problem("mask-ambiguous", "refuse", str(images[image]),
-                                    f"more than one mask: {listed(several)}",
-                                    "keep one mask an image in the folder"))
+            problems.append(
+                Problem(
+                    "mask-ambiguous",
+                    "refuse",
+                    str(images[image]),
+                    f"more than one mask: {listed(several)}",
+                    "keep one mask an image in the folder",
+                )
+            )
     missing = [name for name, several in found.items() if not several]
     orphans = [name for name in masks if name not in used]
     cases = {name.casefold(): name for name in orphans}
     for name in [name for name in missing if name.casefold() in cases]:
-        problems.append(Problem("name-case", "refuse", str(images[name]),
-                                f"the mask {masks[cases[name.casefold()]].name} differs in upper "
-                                "and lower case", "give both the same name"))
+        problems.append(
+            Problem(
+                "name-case",
+                "refuse",
+                str(images[name]),
+                f"the mask {masks[cases[name.casefold()]].name} differs in upper and lower case",
+                "give both the same name",
+            )
+        )
         missing.remove(name)
         orphans.remove(cases[name.casefold()])
     if missing and not masks:
-        problems.append(Problem("masks-missing", "refuse", str(root), f"{len(missing)} images but "
-                                f"no masks: {_files(images, missing)}", _LAYOUT))
+        problems.append(
+            Problem(
+                "masks-missing",
+                "refuse",
+                str(root),
+                f"{len(missing)} images but no masks: {_files(images, missing)}",
+                _LAYOUT,
+            )
+        )
     elif missing:
-        problems.append(Problem(
-            "mask-missing", "skip" if skip else "refuse", str(root),
-            f"{_number(missing, 'image')} without a mask: {_files(images, missing)}",
-            "" if skip else "draw the missing masks, move these images away, or leave them out "
-            "with --set skip_unpaired=true",
-        ))
+        problems.append(
+            Problem(
+                "mask-missing",
+                "skip" if skip else "refuse",
+                str(root),
+                f"{_number(missing, 'image')} without a mask: {_files(images, missing)}",
+                ""
+                if skip
+                else "draw the missing masks, move these images away, or leave them out "
+                "with --set skip_unpaired=true",
+            )
+        )
     if orphans:
-        problems.append(Problem(
-            "mask-orphan", "skip" if skip else "refuse", str(root),
-            f"{_number(orphans, 'mask')} without an image: {_files(masks, orphans)}",
-            "" if skip else "add the images, move these masks away, or leave them out with "
-            "--set skip_unpaired=true",
-        ))
+        problems.append(
+            Problem(
+                "mask-orphan",
+                "skip" if skip else "refuse",
+                str(root),
+                f"{_number(orphans, 'mask')} without an image: {_files(masks, orphans)}",
+                ""
+                if skip
+                else "add the images, move these masks away, or leave them out with "
+                "--set skip_unpaired=true",
+            )
+        )
     dropped = set(missing) if skip and masks else set()
-    pairs = {name: masks[several[0]] if several else None for name, several in found.items()
-             if name not in dropped}
+    pairs = {
+        name: masks[several[0]] if several else None
+        for name, several in found.items()
+        if name not in dropped
+    }
     if len(pairs) < 2:
         found_cases = "a single image with a mask" if pairs else "no image with a mask"
-        problems.append(Problem("one-case", "refuse", str(root), found_cases,
-                                "annotate at least two: one to learn from and one to check"))
+        problems.append(
+            Problem(
+                "one-case",
+                "refuse",
+                str(root),
+                found_cases,
+                "annotate at least two: one to learn from and one to check",
+            )
+        )
     return pairs
 
 
@@ -354,17 +358,34 @@ def _groups(
     try:
         pattern = re.compile(group_by)
     except re.error as error:
-        problems.append(Problem("group-pattern", "refuse", f"group_by={group_by}",
-                                f"not a regular expression: {error}", "mend the pattern"))
+        problems.append(
+            Problem(
+                "group-pattern",
+                "refuse",
+                f"group_by={group_by}",
+                f"not a regular expression: {error}",
+                "mend the pattern",
+            )
+        )
         return {name: name for name in names}, "no groups"
     found = {name: pattern.search(name) for name in names}
     unmatched = [name for name, match in found.items() if match is None]
     if unmatched:
-        problems.append(Problem("group-unmatched", "refuse", str(root),
-                                f"group_by={group_by} does not match {listed(unmatched)}",
-                                "change the pattern so that it matches every name"))
-    groups = {name: (match.group(1) if pattern.groups and match.group(1) else match.group())
-              if match else name for name, match in found.items()}
+        problems.append(
+            Problem(
+                "group-unmatched",
+                "refuse",
+                str(root),
+                f"group_by={group_by} does not match {listed(unmatched)}",
+                "change the pattern so that it matches every name",
+            )
+        )
+    groups = {
+        name: (match.group(1) if pattern.groups and match.group(1) else match.group())
+        if match
+        else name
+        for name, match in found.items()
+    }
     return groups, f"{len(set(groups.values()))} groups by the pattern {group_by!r}"
 
 

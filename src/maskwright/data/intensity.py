@@ -64,17 +64,17 @@ def measure(array_CYX: NDArray[Any], channels: int) -> Intensity:
     mean, std = [], []
     for plane_YX in selected_CYX:
         centre = sum(float(block.sum(dtype=np.float64)) for block in _blocks(plane_YX)) / pixels
-        squares = sum(float(np.square(block - centre).sum())
-                      for block in (b.astype(np.float64) for b in _blocks(plane_YX)))
+        squares = sum(
+            float(np.square(block - centre).sum())
+            for block in (b.astype(np.float64) for b in _blocks(plane_YX))
+        )
         floor = max(_RELATIVE_FLOOR * abs(centre), _ABSOLUTE_FLOOR)
         mean.append(centre)
         std.append(max(float(np.sqrt(squares / pixels)), floor))
     return Intensity(tuple(mean), tuple(std))
 
 
-def apply(
-    array_CYX: NDArray[Any], intensity: Intensity, channels: int
-) -> NDArray[np.float32]:
+def apply(array_CYX: NDArray[Any], intensity: Intensity, channels: int) -> NDArray[np.float32]:
     """Normalise a block of an image: ``(value − mean) / std``.
 
     Args:
@@ -130,12 +130,16 @@ def select_channels(array_CYX: NDArray[Any], channels: int) -> NDArray[Any]:
     if channels == 3 and len(array_CYX) == 1:
         return np.broadcast_to(array_CYX, (3, *array_CYX.shape[1:]))
     found = "a colour image" if len(array_CYX) == 3 else f"{len(array_CYX)} channels"
-    raise DataError("image-channels", "image",
-                    expected="a grey image" if channels == 1 else f"{channels} channels",
-                    found=found, remedy="convert the image to what the network was trained on")
+    raise DataError(
+        "image-channels",
+        "image",
+        expected="a grey image" if channels == 1 else f"{channels} channels",
+        found=found,
+        remedy="convert the image to what the network was trained on",
+    )
 
 
 def _blocks(plane_YX: NDArray[Any]) -> Iterator[NDArray[Any]]:
     rows = max(1, _BLOCK_PX // max(1, plane_YX.shape[1]))
     for y in range(0, plane_YX.shape[0], rows):
-        yield plane_YX[y:y + rows]
+        yield plane_YX[y : y + rows]

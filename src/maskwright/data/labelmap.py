@@ -27,7 +27,12 @@ GREY_STEP = 0x010101
 """How far apart neighbouring grey colours are as packed numbers."""
 
 _OKABE_ITO: tuple[Color, ...] = (
-    (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0),
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (240, 228, 66),
+    (0, 114, 178),
+    (213, 94, 0),
     (204, 121, 167),
 )
 
@@ -82,22 +87,35 @@ class LabelMap:
         owner: dict[int, str] = {}
         for name, value in config.labels:
             if owner.setdefault(value, name) != name:
-                raise ConfigError("labels-value-twice", "labels", expected="each value once",
-                                  found=f"{value} as {owner[value]!r} and as {name!r}",
-                                  remedy="give each value one meaning")
+                raise ConfigError(
+                    "labels-value-twice",
+                    "labels",
+                    expected="each value once",
+                    found=f"{value} as {owner[value]!r} and as {name!r}",
+                    remedy="give each value one meaning",
+                )
             values.setdefault(name, []).append(value)
         if len(values) < 2:
-            raise ConfigError("labels-few", "labels", expected="at least two classes",
-                              found=f"{len(values)}", remedy="name the background as well, as in "
-                              "background=0,cell=255")
+            raise ConfigError(
+                "labels-few",
+                "labels",
+                expected="at least two classes",
+                found=f"{len(values)}",
+                remedy="name the background as well, as in background=0,cell=255",
+            )
         kind = config.mask_kind
         if kind == "auto":
             kind = "rgb" if max(owner) > 65535 else "values"
         colors = default_colors(len(values))
         if kind == "rgb":
             colors = tuple(unpack_color(several[0]) for several in values.values())
-        return cls(kind, tuple(values), tuple(tuple(v) for v in values.values()), colors,
-                   config.nearest_value)
+        return cls(
+            kind,
+            tuple(values),
+            tuple(tuple(v) for v in values.values()),
+            colors,
+            config.nearest_value,
+        )
 
     def to_settings(self) -> dict[str, Any]:
         """The fields of :class:`~maskwright.config.DataConfig` that make this map again.
@@ -110,8 +128,11 @@ class LabelMap:
             >>> LabelMap("bool", ("a", "b"), ((0,), (1,)), default_colors(2)).to_settings()
             {'labels': (('a', 0), ('b', 1)), 'mask_kind': 'bool', 'nearest_value': False}
         """
-        labels = tuple((name, value) for name, several in zip(self.names, self.values, strict=True)
-                       for value in several)
+        labels = tuple(
+            (name, value)
+            for name, several in zip(self.names, self.values, strict=True)
+            for value in several
+        )
         return {"labels": labels, "mask_kind": self.kind, "nearest_value": self.nearest}
 
     def describe(self) -> list[str]:
@@ -124,16 +145,20 @@ class LabelMap:
         sentences = []
         for index, (name, several) in enumerate(zip(self.names, self.values, strict=True)):
             if self.kind == "objects" and several != (0,):
-                sentences.append(f"every value above 0 is read as one object of class {index} "
-                                 f"{name!r} (--set mask_kind=values overrides)")
+                sentences.append(
+                    f"every value above 0 is read as one object of class {index} "
+                    f"{name!r} (--set mask_kind=values overrides)"
+                )
                 continue
             noun = {"rgb": "colour", "palette": "palette index"}.get(self.kind, "value")
             plural = {"rgb": "colours", "palette": "palette indices"}.get(self.kind, "values")
             row = ", ".join(f"#{v:06x}" if self.kind == "rgb" else str(v) for v in several)
             near = ", with the values nearest to it," if self.nearest else ""
-            sentences.append(f"{noun} {row}{near} is read as class {index} {name!r}"
-                             if len(several) == 1 else
-                             f"{plural} {row}{near} are read as class {index} {name!r}")
+            sentences.append(
+                f"{noun} {row}{near} is read as class {index} {name!r}"
+                if len(several) == 1
+                else f"{plural} {row}{near} are read as class {index} {name!r}"
+            )
         return sentences
 
     def encode(self, mask: Image, *, subject: str = "mask") -> NDArray[np.uint8]:
@@ -172,8 +197,10 @@ class LabelMap:
             row = ", ".join(f"{v:g}" for v in found[:8].tolist())
             row += ", …" if len(found) > 8 else ""
             raise DataError(
-                "mask-value", subject, expected="the values " + ", ".join(
-                    str(v) for several in self.values for v in several),
+                "mask-value",
+                subject,
+                expected="the values "
+                + ", ".join(str(v) for several in self.values for v in several),
                 found=f"{int(unknown.sum())} pixels with {row}",
                 remedy="mend the mask, or declare these values with --labels",
             )
@@ -275,9 +302,13 @@ def grey_plane(array_CYX: NDArray[Any], subject: str) -> NDArray[Any]:
         (2, 2)
     """
     if not is_grey(array_CYX):
-        raise DataError("mask-channels", subject, expected="one channel, or three equal ones",
-                        found=f"{len(array_CYX)} channels that differ",
-                        remedy="save the mask as grey values, or set mask_kind=rgb")
+        raise DataError(
+            "mask-channels",
+            subject,
+            expected="one channel, or three equal ones",
+            found=f"{len(array_CYX)} channels that differ",
+            remedy="save the mask as grey values, or set mask_kind=rgb",
+        )
     plane: NDArray[Any] = array_CYX[0]
     return plane
 

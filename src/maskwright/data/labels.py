@@ -40,8 +40,11 @@ MOST_DOUBTFUL = 0.02
 
 _JPEG_NOISE = 16  # grey levels that JPEG may move a value without making it doubtful
 _AS_OBJECTS = "--objects (--set mask_kind=objects)"
-_NOTHING_DRAWN = ("masks-all-empty", "nothing is drawn in any mask",
-                  "draw what the network shall find")
+_NOTHING_DRAWN = (
+    "masks-all-empty",
+    "nothing is drawn in any mask",
+    "draw what the network shall find",
+)
 
 
 class _RefusalError(Exception):
@@ -95,8 +98,15 @@ def decide(census: MaskCensus, config: DataConfig) -> tuple[LabelMap | None, lis
         return None, problems
     jpegs = [mask.name for mask in census.masks if is_jpeg(Path(mask.name))]
     if jpegs:
-        problems.append(Problem("mask-jpeg", "warn", "masks", "JPEG changes the values that were "
-                                f"drawn: {listed(jpegs)}", "save masks as PNG or TIFF"))
+        problems.append(
+            Problem(
+                "mask-jpeg",
+                "warn",
+                "masks",
+                f"JPEG changes the values that were drawn: {listed(jpegs)}",
+                "save masks as PNG or TIFF",
+            )
+        )
     try:
         label_map, doubt = _label_map(census, config)
     except _RefusalError as refusal:
@@ -104,8 +114,15 @@ def decide(census: MaskCensus, config: DataConfig) -> tuple[LabelMap | None, lis
     except ConfigError as error:
         return None, [*problems, Problem.from_error(error, Path("labels"))]
     if doubt:
-        problems.append(Problem("mask-doubtful", "warn", "masks", doubt,
-                                "draw without smoothing and save as PNG or TIFF"))
+        problems.append(
+            Problem(
+                "mask-doubtful",
+                "warn",
+                "masks",
+                doubt,
+                "draw without smoothing and save as PNG or TIFF",
+            )
+        )
     return label_map, problems + _check_presence(census, label_map)
 
 
@@ -133,8 +150,12 @@ def _label_map(census: MaskCensus, config: DataConfig) -> tuple[LabelMap, str]:
             f"say {_AS_OBJECTS} for one number an object, or --set mask_kind=values for one "
             "number a class",
         )
-    many_classes = (len(values) <= 255 and census.same_in_most()
-                    and not census.has_tiny_pieces() and not census.has_jpeg())
+    many_classes = (
+        len(values) <= 255
+        and census.same_in_most()
+        and not census.has_tiny_pieces()
+        and not census.has_jpeg()
+    )
     few = len(values) <= FEW_VALUES and not census.has_jpeg()
     if kind == "auto" and not few and not many_classes:
         return _two_with_grey(census, values, counts)
@@ -145,50 +166,72 @@ def _check_forms(census: MaskCensus, kind: MaskKind, colours: bool) -> None:
     """Refuse masks that are stored in ways that do not go together."""
     forms = census.forms
     if "rgb" in forms and not colours:
-        raise _RefusalError("mask-channels", f"masks in colours, read as {kind}",
-                            "set mask_kind=rgb")
+        raise _RefusalError(
+            "mask-channels", f"masks in colours, read as {kind}", "set mask_kind=rgb"
+        )
     if kind == "palette" and forms != {"palette"}:
         raise _RefusalError("mask-kind", "masks without a palette", "leave mask_kind as auto")
     if colours and forms & {"grey", "palette"}:
-        raise _RefusalError("mask-mixed", "some masks in colours, some in one channel",
-                            "save all masks in the same way")
+        raise _RefusalError(
+            "mask-mixed",
+            "some masks in colours, some in one channel",
+            "save all masks in the same way",
+        )
     if census.palettes_differ and forms == {"palette"} and kind in ("auto", "palette"):
-        raise _RefusalError("mask-palette", "palettes that differ from mask to mask",
-                            "save the masks as RGB or as grey values")
+        raise _RefusalError(
+            "mask-palette",
+            "palettes that differ from mask to mask",
+            "save the masks as RGB or as grey values",
+        )
 
 
 def _classes(kind: MaskKind, census: MaskCensus, values: NDArray[Any]) -> LabelMap:
     """One class a value, in ascending order."""
     _check_several(values)
     if len(values) > 255:
-        raise _RefusalError("mask-values-many", f"{len(values)} different values, more than 255 "
-                            "classes", f"say {_AS_OBJECTS} if each is one object")
+        raise _RefusalError(
+            "mask-values-many",
+            f"{len(values)} different values, more than 255 classes",
+            f"say {_AS_OBJECTS} if each is one object",
+        )
     if int(values[-1]) > 65535:
-        raise _RefusalError("mask-value-range", f"the value {values[-1]}",
-                            f"number classes up to 65535, or say {_AS_OBJECTS}")
+        raise _RefusalError(
+            "mask-value-range",
+            f"the value {values[-1]}",
+            f"number classes up to 65535, or say {_AS_OBJECTS}",
+        )
     indices = [int(value) for value in values]
-    colors = (colors_of(census.palette, indices) if kind == "palette"
-              else default_colors(len(indices)))
+    colors = (
+        colors_of(census.palette, indices) if kind == "palette" else default_colors(len(indices))
+    )
     return LabelMap(kind, default_names(len(indices)), tuple((v,) for v in indices), colors)
 
 
 def _colour_classes(values: NDArray[Any]) -> LabelMap:
     _check_several(values)
     if len(values) > FEW_VALUES:
-        raise _RefusalError("mask-colours-many", f"{len(values)} different colours",
-                            f"draw with at most {FEW_VALUES} exact colours, without smoothing, "
-                            "and save as PNG or TIFF")
+        raise _RefusalError(
+            "mask-colours-many",
+            f"{len(values)} different colours",
+            f"draw with at most {FEW_VALUES} exact colours, without smoothing, "
+            "and save as PNG or TIFF",
+        )
     packed = [int(value) for value in values]
-    return LabelMap("rgb", default_names(len(packed)), tuple((v,) for v in packed),
-                    tuple(unpack_color(v) for v in packed))
+    return LabelMap(
+        "rgb",
+        default_names(len(packed)),
+        tuple((v,) for v in packed),
+        tuple(unpack_color(v) for v in packed),
+    )
 
 
 def _check_several(values: NDArray[Any]) -> None:
     if len(values) == 1 and values[0] == 0:
         raise _RefusalError(*_NOTHING_DRAWN)
     if len(values) == 1:
-        raise _RefusalError("mask-one-value", f"the only value is {values[0]}",
-                            "masks need at least two classes")
+        raise _RefusalError(
+            "mask-one-value", f"the only value is {values[0]}", "masks need at least two classes"
+        )
 
 
 def _two_with_grey(
@@ -199,8 +242,9 @@ def _two_with_grey(
     upper = values > (int(values[0]) + int(values[-1])) / 2
     low = int(values[~upper][counts[~upper].argmax()])
     high = int(values[upper][counts[upper].argmax()])
-    label_map = LabelMap("values", default_names(2), ((low,), (high,)), default_colors(2),
-                         nearest=True)
+    label_map = LabelMap(
+        "values", default_names(2), ((low,), (high,)), default_colors(2), nearest=True
+    )
     return label_map, _doubt(census, label_map, values, counts)
 
 
@@ -214,13 +258,20 @@ def _doubt(
     share = float(counts[doubtful].sum() / counts.sum())
     if share > MOST_DOUBTFUL:
         raise _RefusalError(
-            "mask-values-many", f"{len(values)} different values; {share:.1%} of the pixels are "
+            "mask-values-many",
+            f"{len(values)} different values; {share:.1%} of the pixels are "
             f"none of {_row(declared)}",
             f"say {_AS_OBJECTS} if each value is one object; otherwise draw without smoothing "
             "and save as PNG or TIFF",
         )
-    return (f"{share:.1%} of the mask pixels are none of {_row(declared)}; each is read as the "
-            "nearest of them") if share > 0 else ""
+    return (
+        (
+            f"{share:.1%} of the mask pixels are none of {_row(declared)}; each is read as the "
+            "nearest of them"
+        )
+        if share > 0
+        else ""
+    )
 
 
 def _declared(
@@ -254,8 +305,9 @@ def _declared(
     share = counts[unknown].sum() / counts.sum()
     shown = [f"#{v:06x}" for v in values[unknown]] if kind == "rgb" else values[unknown]
     raise _RefusalError(
-        "mask-value", f"the values {_row(shown)} ({share:.2%} of the pixels) are not among the "
-        "declared ones", "declare them with --labels, or mend the masks",
+        "mask-value",
+        f"the values {_row(shown)} ({share:.2%} of the pixels) are not among the declared ones",
+        "declare them with --labels, or mend the masks",
     )
 
 
@@ -267,13 +319,27 @@ def _check_presence(census: MaskCensus, label_map: LabelMap) -> list[Problem]:
         return [_RefusalError(*_NOTHING_DRAWN).problem]
     problems = []
     if empty:
-        problems.append(Problem("mask-empty", "warn", "masks", "nothing is drawn in "
-                                f"{listed(empty)}", "check that this is meant"))
+        problems.append(
+            Problem(
+                "mask-empty",
+                "warn",
+                "masks",
+                f"nothing is drawn in {listed(empty)}",
+                "check that this is meant",
+            )
+        )
     present = sum(shares.values(), np.zeros(label_map.classes))
     absent = [name for name, share in zip(label_map.names, present, strict=True) if share == 0]
     if absent:
-        problems.append(Problem("class-absent", "refuse", "masks", f"no pixel of {listed(absent)} "
-                                "in any mask", "mend --labels, or draw this class"))
+        problems.append(
+            Problem(
+                "class-absent",
+                "refuse",
+                "masks",
+                f"no pixel of {listed(absent)} in any mask",
+                "mend --labels, or draw this class",
+            )
+        )
     return problems
 
 

@@ -7,13 +7,34 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 IMAGE_FOLDERS = (
-    "images", "image", "imgs", "img", "raw", "inputs", "input", "originals", "original",
+    "images",
+    "image",
+    "imgs",
+    "img",
+    "raw",
+    "inputs",
+    "input",
+    "originals",
+    "original",
 )
 """Names of folders of images, lower-case, the surest first."""
 
 MASK_FOLDERS = (
-    "1st_manual", "manual1", "masks", "mask", "labels", "label", "annotations", "annotation",
-    "gt", "ground_truth", "groundtruth", "segmentations", "segmentation", "targets", "target",
+    "1st_manual",
+    "manual1",
+    "masks",
+    "mask",
+    "labels",
+    "label",
+    "annotations",
+    "annotation",
+    "gt",
+    "ground_truth",
+    "groundtruth",
+    "segmentations",
+    "segmentation",
+    "targets",
+    "target",
 )
 """Names of folders of masks, lower-case, the surest first: where there is a folder ``1st_manual``,
 as in the DRIVE vessels, ``mask`` holds the field of view."""
@@ -24,8 +45,9 @@ _MASK_WORDS = (
 )
 _IMAGE_WORDS = r"images?|img|im|raw|orig|original|training|test|0000"
 _MASK_AFFIX = re.compile(rf"^(?:{_MASK_WORDS})[_\-. ](?=.)|(?<=.)[_\-. ](?:{_MASK_WORDS})$", re.I)
-_IMAGE_AFFIX = re.compile(rf"^(?:{_IMAGE_WORDS})[_\-. ](?=.)|(?<=.)[_\-. ](?:{_IMAGE_WORDS})$",
-                          re.I)
+_IMAGE_AFFIX = re.compile(
+    rf"^(?:{_IMAGE_WORDS})[_\-. ](?=.)|(?<=.)[_\-. ](?:{_IMAGE_WORDS})$", re.I
+)
 _SIDE = re.compile(r"^(.*\d)[_\- ]?(L|R|OD|OS|left|right)$", re.I)
 _PREFIX_NUMBER = re.compile(r"^(.+)[_\-](\d+)$")
 _ENDING_NUMBER = re.compile(r"^(.*?)(\d+)$")
@@ -130,14 +152,18 @@ def find_groups(names: Sequence[str]) -> tuple[dict[str, str], str]:
     """
     sides = {name: found.group(1) for name in names if (found := _SIDE.match(name))}
     if sides and len(sides) == len(names) and max(Counter(sides.values()).values()) > 1:
-        return sides, (f"left and right of one subject stay together: {_count(sides)} subjects, "
-                       f"recognised from names such as {names[0]!r}")
+        return sides, (
+            f"left and right of one subject stay together: {_count(sides)} subjects, "
+            f"recognised from names such as {names[0]!r}"
+        )
     prefixes = {name: found.group(1) for name in names if (found := _PREFIX_NUMBER.match(name))}
     members = Counter(prefixes.values())
     several = sum(count > 1 for count in members.values())
     if len(prefixes) == len(names) and len(members) >= 3 and several >= 2:
-        return prefixes, (f"images of one subject stay together: {len(members)} subjects, "
-                          f"recognised from names such as {names[0]!r} (subject_number)")
+        return prefixes, (
+            f"images of one subject stay together: {len(members)} subjects, "
+            f"recognised from names such as {names[0]!r} (subject_number)"
+        )
     return {name: name for name in names}, "each image stands alone"
 
 

@@ -37,11 +37,8 @@ class Problem:
     @classmethod
     def from_error(cls, error: MaskwrightError, path: Path) -> Problem:
         """The refusal of one file as a problem of its data set."""
-        text = str(error).removeprefix(f"{path}: expected ").removesuffix(f". [{error.code}]")
-        sentence, _, remedy = text.rpartition(". ")
-        expected, _, found = sentence.partition(", found ")
-        return cls(error.code, "refuse", str(path), f"{found} (expected {expected})",
-                   remedy[:1].lower() + remedy[1:])
+        message = f"{error.found} (expected {error.expected})"
+        return cls(error.code, "refuse", str(path), message, error.remedy)
 
     def to_json(self) -> dict[str, str]:
         """The problem as plain values."""

@@ -62,8 +62,11 @@ def write_sample(
     check_seed(seed)
     if images < 1:
         raise ConfigError(
-            "sample-images", "number of images",
-            expected="at least 1", found=str(images), remedy="ask for one image or more",
+            "sample-images",
+            "number of images",
+            expected="at least 1",
+            found=str(images),
+            remedy="ask for one image or more",
         )
     out = out.absolute()
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
@@ -81,8 +84,10 @@ def write_sample(
         _move_into_place(partial, out)
     except OSError as error:
         raise OutputError(
-            "sample-write", str(out),
-            expected="a place that can be written", found=error.strerror or str(error),
+            "sample-write",
+            str(out),
+            expected="a place that can be written",
+            found=error.strerror or str(error),
             remedy="choose another folder or free some space",
         ) from error
     finally:
@@ -102,7 +107,10 @@ def _check_name(name: str) -> None:
     if name not in SAMPLES:
         near = difflib.get_close_matches(name.lower(), SAMPLES, n=1, cutoff=0.0)
         raise ConfigError(
-            "sample-unknown", "name of the sample", expected="a known sample", found=repr(name),
+            "sample-unknown",
+            "name of the sample",
+            expected="a known sample",
+            found=repr(name),
             remedy=f"did you mean {near[0]}?",
         )
 
@@ -124,7 +132,10 @@ def _check_free(out: Path, *, overwrite: bool) -> None:
     else:
         return
     raise OutputError(
-        "sample-exists", str(out), expected="a folder that is new or empty", found=found,
+        "sample-exists",
+        str(out),
+        expected="a folder that is new or empty",
+        found=found,
         remedy=remedy,
     )
 

@@ -67,9 +67,11 @@ def simulate_section(
     for side_px in size_px:
         if not SMALLEST_PX <= side_px <= LARGEST_PX:
             raise SizeError(
-                "sample-size", "size of the sample",
+                "sample-size",
+                "size of the sample",
                 expected=f"sides from {SMALLEST_PX} to {LARGEST_PX} pixels",
-                found=" × ".join(str(side) for side in size_px), remedy="choose another size",
+                found=" × ".join(str(side) for side in size_px),
+                remedy="choose another size",
             )
     rng = np.random.default_rng(seed)
     drawing = _Drawing(rng, (size_px[0] + 2 * _PAD_PX, size_px[1] + 2 * _PAD_PX))
@@ -98,7 +100,10 @@ def check_seed(seed: int) -> None:
     """
     if seed < 0:
         raise ConfigError(
-            "sample-seed", "seed", expected="0 or more", found=str(seed),
+            "sample-seed",
+            "seed",
+            expected="0 or more",
+            found=str(seed),
             remedy="use a seed that is not negative",
         )
 
@@ -330,8 +335,12 @@ def _smooth_noise(rng: np.random.Generator, size_px: tuple[int, int], scale_px: 
 
     knots = [int(np.ceil(side / scale_px)) + 4 for side in size_px]
     field_YX = ndimage.affine_transform(
-        rng.standard_normal(knots, np.float32), (1 / scale_px, 1 / scale_px),
-        offset=1 + rng.random(2), output_shape=size_px, order=3, prefilter=False,
+        rng.standard_normal(knots, np.float32),
+        (1 / scale_px, 1 / scale_px),
+        offset=1 + rng.random(2),
+        output_shape=size_px,
+        order=3,
+        prefilter=False,
     )
     return np.asarray(field_YX / _SPLINE_STD, np.float32)
 

@@ -51,7 +51,11 @@ class Split:
 
 
 def split_cases(
-    cases: Sequence[Case], *, seed: int, validation_share: float, test_share: float,
+    cases: Sequence[Case],
+    *,
+    seed: int,
+    validation_share: float,
+    test_share: float,
     sequence: bool,
 ) -> Split:
     """Divide cases by group.
@@ -76,10 +80,13 @@ def split_cases(
     """
     groups = _by_group(cases)
     if len(groups) < 2:
-        raise DataError("split-groups", "data", expected="at least two groups of images",
-                        found=f"{len(groups)} ({listed(list(groups))})",
-                        remedy="add images of other subjects, or set group_by=.* to let each "
-                        "image stand alone")
+        raise DataError(
+            "split-groups",
+            "data",
+            expected="at least two groups of images",
+            found=f"{len(groups)} ({listed(list(groups))})",
+            remedy="add images of other subjects, or set group_by=.* to let each image stand alone",
+        )
     order = list(groups)
     random = np.random.default_rng(seed)
     if sequence:
@@ -89,7 +96,7 @@ def split_cases(
     test_wanted = test_share * len(cases) if len(groups) >= FEWEST_GROUPS_FOR_TEST else 0.0
     # One group is kept for validation and one for training, whatever the shares.
     test = _take(order, groups, test_wanted, len(groups) - 2, at_least=int(test_wanted > 0))
-    rest = order[len(test):]
+    rest = order[len(test) :]
     # From the other end: in a sequence, test and validation do not touch.
     validation = _take(rest[::-1], groups, validation_share * len(cases), len(rest) - 1, at_least=1)
     return _split_of_groups(cases, set(validation), set(test))
@@ -132,16 +139,26 @@ def read_split(
     for part, names in parts.items():
         for name in names:
             if owner.setdefault(name, part) != part:
-                raise DataError("split-overlap", str(path), expected="each name in one part",
-                                found=f"{name} in {owner[name]} and in {part}",
-                                remedy="delete it from one of them")
+                raise DataError(
+                    "split-overlap",
+                    str(path),
+                    expected="each name in one part",
+                    found=f"{name} in {owner[name]} and in {part}",
+                    remedy="delete it from one of them",
+                )
     if not parts["train"]:
-        raise DataError("split-empty", str(path), expected="names under train", found="none",
-                        remedy="name the images to learn from")
+        raise DataError(
+            "split-empty",
+            str(path),
+            expected="names under train",
+            found="none",
+            remedy="name the images to learn from",
+        )
     if not parts["validation"]:
         own = [case for case in cases if owner.get(case.name) == "train"]
-        drawn = split_cases(own, seed=seed, validation_share=validation_share, test_share=0.0,
-                            sequence=sequence)
+        drawn = split_cases(
+            own, seed=seed, validation_share=validation_share, test_share=0.0, sequence=sequence
+        )
         parts["train"], parts["validation"] = list(drawn.train), list(drawn.validation)
     return Split(*(tuple(parts[part]) for part in _PARTS))
 
@@ -167,8 +184,12 @@ def write_split(path: Path, split: Split) -> None:
 
 
 def check_split(
-    split: Split, cases: Sequence[Case], *, digests: Mapping[str, str] | None = None,
-    present: Mapping[str, Sequence[int]] | None = None, names: Sequence[str] = (),
+    split: Split,
+    cases: Sequence[Case],
+    *,
+    digests: Mapping[str, str] | None = None,
+    present: Mapping[str, Sequence[int]] | None = None,
+    names: Sequence[str] = (),
 ) -> list[Problem]:
     """Look for what would make the measures too good, or the training impossible.
 
@@ -193,21 +214,32 @@ def check_split(
     if digests is None:
         digests = {case.name: _digest_file(case.image) for case in used}
     problems = _across(
-        "split-group", part_of, {case.name: case.group for case in used},
+        "split-group",
+        part_of,
+        {case.name: case.group for case in used},
         "belong to one group, yet are in different parts",
         "move them into one part, or set group_by if they do not belong together",
     )
     problems += _across(
-        "split-duplicate", part_of, {n: d for n, d in digests.items() if n in part_of},
-        "are the same image, yet are in different parts", "delete all but one of them",
+        "split-duplicate",
+        part_of,
+        {n: d for n, d in digests.items() if n in part_of},
+        "are the same image, yet are in different parts",
+        "delete all but one of them",
     )
     if present:
         learnt = {c for name in split.train for c in present.get(name, ())}
         for index in sorted({c for several in present.values() for c in several} - learnt):
             name = names[index] if index < len(names) else str(index)
-            problems.append(Problem("split-class-absent", "refuse", "split",
-                                    f"class {index} ({name}) is in no training mask",
-                                    "move an image with this class into training"))
+            problems.append(
+                Problem(
+                    "split-class-absent",
+                    "refuse",
+                    "split",
+                    f"class {index} ({name}) is in no training mask",
+                    "move an image with this class into training",
+                )
+            )
     return problems
 
 
@@ -246,27 +278,50 @@ def _read_lists(path: Path) -> dict[str, list[str]]:
     try:
         content: Any = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError("split-json", str(path), expected="a JSON file that can be read",
-                        found=str(error), remedy="check the path") from error
+        raise DataError(
+            "split-json",
+            str(path),
+            expected="a JSON file that can be read",
+            found=str(error),
+            remedy="check the path",
+        ) from error
     except json.JSONDecodeError as error:
-        raise DataError("split-json", f"{path} line {error.lineno}", expected="JSON",
-                        found=error.msg, remedy="mend that line") from error
+        raise DataError(
+            "split-json",
+            f"{path} line {error.lineno}",
+            expected="JSON",
+            found=error.msg,
+            remedy="mend that line",
+        ) from error
     if not isinstance(content, dict):
-        raise DataError("split-json", str(path), expected='{"train": [names], "test": [names]}',
-                        found=f"a {type(content).__name__}", remedy="write it in this form")
+        raise DataError(
+            "split-json",
+            str(path),
+            expected='{"train": [names], "test": [names]}',
+            found=f"a {type(content).__name__}",
+            remedy="write it in this form",
+        )
     for key, names in content.items():
         if key not in _PARTS:
-            raise DataError("split-key", str(path), expected="the keys train, validation and test",
-                            found=repr(key), remedy="rename or delete this key")
+            raise DataError(
+                "split-key",
+                str(path),
+                expected="the keys train, validation and test",
+                found=repr(key),
+                remedy="rename or delete this key",
+            )
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise DataError("split-key", f"{path} {key}", expected="a list of names",
-                            found=json.dumps(names)[:60], remedy='write it as ["a", "b"]')
+            raise DataError(
+                "split-key",
+                f"{path} {key}",
+                expected="a list of names",
+                found=json.dumps(names)[:60],
+                remedy='write it as ["a", "b"]',
+            )
     return content
 
 
-def _expand(
-    entries: Sequence[str], cases: Sequence[Case], path: Path, part: str
-) -> list[str]:
+def _expand(entries: Sequence[str], cases: Sequence[Case], path: Path, part: str) -> list[str]:
     """The names that entries mean, with or without a suffix, in the order of the cases."""
     name_of = {case.image.name: case.name for case in cases} | {c.name: c.name for c in cases}
     found: set[str] = set()
@@ -274,9 +329,13 @@ def _expand(
         # A name may hold brackets, which a pattern would read in another way.
         matches = [entry] if entry in name_of else fnmatch.filter(name_of, entry)
         if not matches:
-            raise DataError("split-unknown-name", f"{path} {part}",
-                            expected="names of images in the data set", found=repr(entry),
-                            remedy=f"use names such as {listed([c.name for c in cases], most=3)}")
+            raise DataError(
+                "split-unknown-name",
+                f"{path} {part}",
+                expected="names of images in the data set",
+                found=repr(entry),
+                remedy=f"use names such as {listed([c.name for c in cases], most=3)}",
+            )
         found |= {name_of[match] for match in matches}
     return [case.name for case in cases if case.name in found]
 
@@ -289,9 +348,15 @@ def _across(
     for name, key in key_of.items():
         members[key].append(name)
     return [
-        Problem(code, "refuse", "split",
-                f"{listed([f'{name} ({part_of[name]})' for name in names])} {message}", remedy)
-        for names in members.values() if len({part_of[name] for name in names}) > 1
+        Problem(
+            code,
+            "refuse",
+            "split",
+            f"{listed([f'{name} ({part_of[name]})' for name in names])} {message}",
+            remedy,
+        )
+        for names in members.values()
+        if len({part_of[name] for name in names}) > 1
     ]
 
 

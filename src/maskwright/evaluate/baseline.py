@@ -208,8 +208,10 @@ def fit_baselines(
             tables.append(count_confusion(partition_YX, classes_YX, parts)[:classes])
     if not otsu_tables:
         raise DataError(
-            "baseline-no-training", "baselines",
-            expected="at least one training image", found="none",
+            "baseline-no-training",
+            "baselines",
+            expected="at least one training image",
+            found="none",
             remedy="put at least one case into the training part of the split",
         )
     commonest = int(np.sum(otsu_tables, axis=0).sum(1).argmax())

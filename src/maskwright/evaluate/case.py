@@ -117,9 +117,12 @@ class CaseScore:
             for key in RANKINGS
         }
         return CaseScore(
-            values["case"], values["group"],
+            values["case"],
+            values["group"],
             tuple(tuple(int(n) for n in row) for row in values["confusion"]),
-            values["missing"], ranked["auc"], ranked["average_precision"],
+            values["missing"],
+            ranked["auc"],
+            ranked["average_precision"],
         )
 
 
@@ -164,8 +167,10 @@ def score_case(
     for what, array, shape in arrays:
         if array is not None and array.shape != shape:
             raise DataError(
-                "mask-shape", f"{what} of {name}",
-                expected=f"shape {shape}", found=str(array.shape),
+                "mask-shape",
+                f"{what} of {name}",
+                expected=f"shape {shape}",
+                found=str(array.shape),
                 remedy="predict this image again, or compare it with its own truth",
             )
     predicted = np.zeros_like(truth_YX) if prediction_YX is None else prediction_YX

@@ -84,8 +84,10 @@ def count_confusion(
     for name, array in (("prediction", prediction_YX), ("region of interest", valid)):
         if array is not None and array.shape != truth_YX.shape:
             raise DataError(
-                "mask-shape", name,
-                expected=f"the shape of the truth, {truth_YX.shape}", found=str(array.shape),
+                "mask-shape",
+                name,
+                expected=f"the shape of the truth, {truth_YX.shape}",
+                found=str(array.shape),
                 remedy="compare masks of the same image",
             )
     prediction = _ids(prediction_YX, "prediction")
@@ -112,8 +114,10 @@ def _ids(mask: NDArray[Any], name: str) -> NDArray[Any]:
         return flat.view(np.uint8)
     if not np.issubdtype(flat.dtype, np.integer):
         raise DataError(
-            "mask-dtype", name,
-            expected="class ids, integer or bool", found=f"an array of {flat.dtype}",
+            "mask-dtype",
+            name,
+            expected="class ids, integer or bool",
+            found=f"an array of {flat.dtype}",
             remedy="threshold probabilities, or take the class with the largest one",
         )
     # Unsigned 64-bit would turn the index below into floating point.
@@ -124,8 +128,10 @@ def _check_range(ids: NDArray[Any], classes: int, name: str) -> None:
     low, high = int(ids.min()), int(ids.max())
     if low < 0 or high >= classes:
         raise DataError(
-            "mask-value", name,
-            expected=f"class ids from 0 to {classes - 1}", found=str(low if low < 0 else high),
+            "mask-value",
+            name,
+            expected=f"class ids from 0 to {classes - 1}",
+            found=str(low if low < 0 else high),
             remedy="declare the class, or leave its pixels out with a region of interest",
         )
 

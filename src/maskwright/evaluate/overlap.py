@@ -275,8 +275,17 @@ MEASURES: Mapping[str, Callable[[Counts], float]] = MappingProxyType(
     {
         measure.__name__: measure
         for measure in (
-            dice, iou, precision, recall, specificity, voe,
-            rvd, rvd_absolute, volume_similarity, pixel_accuracy, matthews,
+            dice,
+            iou,
+            precision,
+            recall,
+            specificity,
+            voe,
+            rvd,
+            rvd_absolute,
+            volume_similarity,
+            pixel_accuracy,
+            matthews,
         )
     }
 )
@@ -311,8 +320,10 @@ def reason_undefined(name: str, counts: Counts) -> str | None:
     """
     if name not in MEASURES:
         raise ConfigError(
-            "measure-unknown", "measure",
-            expected="a known measure", found=repr(name),
+            "measure-unknown",
+            "measure",
+            expected="a known measure",
+            found=repr(name),
             remedy=f"use one of {', '.join(MEASURES)}",
         )
     if not math.isnan(MEASURES[name](counts)):

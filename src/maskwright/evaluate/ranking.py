@@ -91,20 +91,23 @@ def average_precision(scores: NDArray[Any], truth: NDArray[Any]) -> float:
     return total / positives.size
 
 
-def _sorted_apart(
-    scores: NDArray[Any], truth: NDArray[Any]
-) -> tuple[NDArray[Any], NDArray[Any]]:
+def _sorted_apart(scores: NDArray[Any], truth: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Scores of the positives and of the negatives, each ascending."""
     if scores.shape != truth.shape:
         raise DataError(
-            "scores-shape", "scores",
-            expected=f"the shape of the truth, {truth.shape}", found=str(scores.shape),
+            "scores-shape",
+            "scores",
+            expected=f"the shape of the truth, {truth.shape}",
+            found=str(scores.shape),
             remedy="pass the probabilities of one class, one for each pixel of the truth",
         )
     if np.issubdtype(scores.dtype, np.floating) and bool(np.isnan(scores).any()):
         raise DataError(
-            "scores-nan", "scores",
-            expected="numbers", found="NaN", remedy="leave those pixels out",
+            "scores-nan",
+            "scores",
+            expected="numbers",
+            found="NaN",
+            remedy="leave those pixels out",
         )
     positive = truth.astype(bool, copy=False)
     return np.sort(scores[positive]), np.sort(scores[~positive])

@@ -64,9 +64,13 @@ class Estimate:
         """The estimate that :meth:`to_json` wrote."""
         ends = values["interval"]
         return Estimate(
-            number(values["mean"]), None if ends is None else (ends[0], ends[1]),
-            values["n_used"], values["n"], number(values["pooled"]),
-            values["reason"], values["pooled_reason"],
+            number(values["mean"]),
+            None if ends is None else (ends[0], ends[1]),
+            values["n_used"],
+            values["n"],
+            number(values["pooled"]),
+            values["reason"],
+            values["pooled_reason"],
         )
 
     def text(self, decimals: int = 3) -> str:
@@ -145,11 +149,14 @@ class Summary:
             estimates = [self.measures[name][m] for m in TABLE_MEASURES]
             first, *others = estimates
             used = min(e.n_used for e in estimates)
-            rows.append([
-                name, first.text(),
-                *("–" if math.isnan(e.mean) else f"{e.mean:.3f}" for e in others),
-                str(self.n) if used == self.n else f"{used}–{self.n} of {self.n}",
-            ])
+            rows.append(
+                [
+                    name,
+                    first.text(),
+                    *("–" if math.isnan(e.mean) else f"{e.mean:.3f}" for e in others),
+                    str(self.n) if used == self.n else f"{used}–{self.n} of {self.n}",
+                ]
+            )
         return rows
 
     def to_json(self) -> dict[str, Any]:
@@ -173,13 +180,16 @@ class Summary:
     def from_json(values: Mapping[str, Any]) -> Summary:
         """The summary that :meth:`to_json` wrote."""
         return Summary(
-            tuple(values["class_names"]), values["n"], values["n_groups"],
+            tuple(values["class_names"]),
+            values["n"],
+            values["n_groups"],
             Estimate.from_json(values["headline"]),
             {
                 name: {measure: Estimate.from_json(e) for measure, e in by_measure.items()}
                 for name, by_measure in values["classes"].items()
             },
-            tuple(values["missing"]), tuple(values["extra"]),
+            tuple(values["missing"]),
+            tuple(values["extra"]),
             tuple(Undefined(**item) for item in values["undefined"]),
         )
 
@@ -220,9 +230,9 @@ def summarise(
     _check(cases, class_names)
     rankings = RANKINGS if any(case.auc is not None for case in cases) else ()
     columns = [(k, m) for k in range(len(class_names)) for m in (*MEASURES, *rankings)]
-    values_NM = np.array([
-        [case.value(m, k) for k, m in columns] + [case.mean_dice] for case in cases
-    ])
+    values_NM = np.array(
+        [[case.value(m, k) for k, m in columns] + [case.mean_dice] for case in cases]
+    )
     intervals = _bootstrap(values_NM, [case.group for case in cases], seed)
     pooled = np.sum([case.confusion for case in cases], axis=0)
     measures: dict[str, dict[str, Estimate]] = {name: {} for name in class_names}
@@ -240,25 +250,33 @@ def summarise(
         )
     foreground = [measures[name]["dice"].pooled for name in class_names[1:]]
     return Summary(
-        tuple(class_names), len(cases), len({case.group for case in cases}),
+        tuple(class_names),
+        len(cases),
+        len({case.group for case in cases}),
         _estimate(values_NM[:, -1], intervals[-1], sum(foreground) / len(foreground), None),
         measures,
-        tuple(case.case for case in cases if case.missing), tuple(extra), tuple(undefined),
+        tuple(case.case for case in cases if case.missing),
+        tuple(extra),
+        tuple(undefined),
     )
 
 
 def _check(cases: Sequence[CaseScore], class_names: Sequence[str]) -> None:
     if not cases:
         raise DataError(
-            "evaluate-no-cases", "evaluation",
-            expected="at least one image with a truth", found="none",
+            "evaluate-no-cases",
+            "evaluation",
+            expected="at least one image with a truth",
+            found="none",
             remedy="check that predictions and truth share file names",
         )
     for case in cases:
         if len(case.confusion) != len(class_names) or len(class_names) < 2:
             raise DataError(
-                "evaluate-classes", f"class names of {case.case}",
-                expected=f"{len(case.confusion)} names", found=str(len(class_names)),
+                "evaluate-classes",
+                f"class names of {case.case}",
+                expected=f"{len(case.confusion)} names",
+                found=str(len(class_names)),
                 remedy="name every class, the background first",
             )
 
@@ -272,8 +290,13 @@ def _estimate(
     used_N = values_N[~np.isnan(values_N)]
     mean = float(used_N.mean()) if used_N.size else math.nan
     return Estimate(
-        mean, interval, used_N.size, values_N.size, pooled,
-        None if used_N.size else "no image has a value", pooled_reason,
+        mean,
+        interval,
+        used_N.size,
+        values_N.size,
+        pooled,
+        None if used_N.size else "no image has a value",
+        pooled_reason,
     )
 
 

@@ -120,10 +120,25 @@ def _sync_folder(folder: Path) -> None:
 def _output_error(path: Path, error: OSError) -> OutputError:
     reason = error.strerror or str(error)
     if error.errno in _DISK_FULL:
-        return OutputError("output-disk-full", str(path), expected="room for the file",
-                           found=reason, remedy="free some space, then run the command again")
+        return OutputError(
+            "output-disk-full",
+            str(path),
+            expected="room for the file",
+            found=reason,
+            remedy="free some space, then run the command again",
+        )
     if error.errno in _READ_ONLY:
-        return OutputError("output-read-only", str(path), expected="a folder that can be written",
-                           found=reason, remedy="choose another folder with --out")
-    return OutputError("output-failed", str(path), expected="a file that can be written",
-                       found=reason, remedy="check that the folder exists and the disk works")
+        return OutputError(
+            "output-read-only",
+            str(path),
+            expected="a folder that can be written",
+            found=reason,
+            remedy="choose another folder with --out",
+        )
+    return OutputError(
+        "output-failed",
+        str(path),
+        expected="a file that can be written",
+        found=reason,
+        remedy="check that the folder exists and the disk works",
+    )

@@ -126,6 +126,7 @@ def is_grey(array_CYX: NDArray[Any]) -> bool:
     if len(array_CYX) == 1:
         return True
     return len(array_CYX) == 3 and all(
-        np.array_equal(array_CYX[0, y:y + 512], array_CYX[channel, y:y + 512])
-        for y in range(0, array_CYX.shape[1], 512) for channel in (1, 2)
+        np.array_equal(array_CYX[0, y : y + 512], array_CYX[channel, y : y + 512])
+        for y in range(0, array_CYX.shape[1], 512)
+        for channel in (1, 2)
     )

@@ -23,8 +23,12 @@ def write_probabilities(path: Path, probabilities_KYX: NDArray[np.float32]) -> N
 
     with replace_file(path) as temporary:
         tifffile.imwrite(
-            temporary, probabilities_KYX, photometric="minisblack", compression="zlib",
-            predictor=True, metadata={"axes": "CYX"},
+            temporary,
+            probabilities_KYX,
+            photometric="minisblack",
+            compression="zlib",
+            predictor=True,
+            metadata={"axes": "CYX"},
         )
 
 
@@ -40,12 +44,17 @@ def read_probabilities(path: Path) -> NDArray[Any]:
         array = np.asarray(tifffile.imread(path))
     except (tifffile.TiffFileError, ValueError, OSError) as error:
         raise ImageReadError(
-            "probabilities-damaged", str(path), expected="probabilities as maskwright writes them",
-            found=str(error), remedy="predict again with --probabilities --overwrite",
+            "probabilities-damaged",
+            str(path),
+            expected="probabilities as maskwright writes them",
+            found=str(error),
+            remedy="predict again with --probabilities --overwrite",
         ) from error
     if array.ndim != 3 or not np.issubdtype(array.dtype, np.floating):
         raise ImageReadError(
-            "probabilities-form", str(path), expected="a float plane for each class",
+            "probabilities-form",
+            str(path),
+            expected="a float plane for each class",
             found=f"shape {array.shape} of {array.dtype}",
             remedy="predict again with --probabilities --overwrite",
         )

@@ -31,13 +31,27 @@ from maskwright.io.image import (
 # Each format is opened by its own class: the first bytes are already known, and Pillow's general
 # `open` would warn of images far smaller than the ones we accept.
 _OPENERS: dict[str, type[ImageFile]] = {
-    "PNG": PngImageFile, "JPEG": JpegImageFile, "BMP": BmpImageFile, "GIF": GifImageFile,
+    "PNG": PngImageFile,
+    "JPEG": JpegImageFile,
+    "BMP": BmpImageFile,
+    "GIF": GifImageFile,
 }
 
 # What Pillow's decoders are known to raise for damaged files.
 _DECODER_ERRORS = (
-    OSError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError,
-    AssertionError, EOFError, RuntimeError, struct.error, zlib.error, Pillow.DecompressionBombError,
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    EOFError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    Pillow.DecompressionBombError,
 )
 
 _ORIENTATION = 0x0112
@@ -84,8 +98,9 @@ def read_raster(format_name: str, path: Path, expand: bool) -> Image:
     array_CYX = np.moveaxis(array, -1, 0) if array.ndim == 3 else array[None]
     if not array_CYX.dtype.isnative:
         array_CYX = array_CYX.astype(array_CYX.dtype.newbyteorder("="))
-    return Image(apply_orientation(array_CYX, orientation), palette=palette,
-                 exif_turned=orientation != 1)
+    return Image(
+        apply_orientation(array_CYX, orientation), palette=palette, exif_turned=orientation != 1
+    )
 
 
 def read_raster_header(format_name: str, path: Path) -> Header:
@@ -146,8 +161,11 @@ def write_raster(format_name: str, path: Path, image: Image) -> None:
     deep = array.dtype == np.uint16 and format_name == "PNG" and image.channels == 1
     if not (array.dtype in (np.uint8, np.bool_) or deep) or image.channels not in (1, 3):
         raise OutputError(
-            "mask-dtype", str(path), expected=f"a mask that {format_name} can hold",
-            found=f"{image.channels} channels of {array.dtype}", remedy="write .png or .tif",
+            "mask-dtype",
+            str(path),
+            expected=f"a mask that {format_name} can hold",
+            found=f"{image.channels} channels of {array.dtype}",
+            remedy="write .png or .tif",
         )
     if image.channels == 3:
         picture = Pillow.fromarray(np.ascontiguousarray(np.moveaxis(array, 0, -1)))
@@ -171,8 +189,13 @@ def _opened(format_name: str, path: Path) -> Iterator[ImageFile]:
     except ImageReadError:
         raise
     except MemoryError as error:
-        raise ImageReadError("image-memory", str(path), expected="an image that fits into memory",
-                             found="too little memory", remedy="close other programs") from error
+        raise ImageReadError(
+            "image-memory",
+            str(path),
+            expected="an image that fits into memory",
+            found="too little memory",
+            remedy="close other programs",
+        ) from error
     except Pillow.DecompressionBombError as error:
         raise _bomb(path, "more") from error
     except _DECODER_ERRORS as error:
@@ -194,13 +217,22 @@ def _check_header(file: ImageFile, path: Path) -> None:
     if file.width * file.height > MAX_PIXELS:
         raise _bomb(path, f"{file.width} × {file.height}")
     if file.width < 1 or file.height < 1:
-        raise ImageReadError("image-damaged", str(path), expected="at least one pixel",
-                             found=f"{file.width} × {file.height}", remedy="export it again")
+        raise ImageReadError(
+            "image-damaged",
+            str(path),
+            expected="at least one pixel",
+            found=f"{file.width} × {file.height}",
+            remedy="export it again",
+        )
     frames = getattr(file, "n_frames", 1)
     if frames > 1:
-        raise ImageReadError("image-frames", str(path), expected="a single picture",
-                             found=f"{frames} frames",
-                             remedy="save each frame as a file of its own")
+        raise ImageReadError(
+            "image-frames",
+            str(path),
+            expected="a single picture",
+            found=f"{frames} frames",
+            remedy="save each frame as a file of its own",
+        )
 
 
 def _png_chunks(stream: BinaryIO) -> Iterator[tuple[bytes, int]]:
@@ -242,25 +274,41 @@ def _png_exif(path: Path) -> Pillow.Exif:
 
 def _bomb(path: Path, found: str) -> ImageReadError:
     return ImageReadError(
-        "image-pixel-bomb", str(path), expected=f"at most {MAX_PIXELS} pixels",
-        found=found, remedy="cut the image into parts of at most 20000 × 20000 pixels",
+        "image-pixel-bomb",
+        str(path),
+        expected=f"at most {MAX_PIXELS} pixels",
+        found=found,
+        remedy="cut the image into parts of at most 20000 × 20000 pixels",
     )
 
 
 def _read_error(path: Path, format_name: str, error: Exception) -> ImageReadError:
     reason = str(error) or type(error).__name__
     if "MAX_TEXT" in reason or "too large" in reason.lower():
-        return ImageReadError("image-metadata-bomb", str(path),
-                              expected="a short description inside the file", found=reason,
-                              remedy="export the image again without its metadata")
+        return ImageReadError(
+            "image-metadata-bomb",
+            str(path),
+            expected="a short description inside the file",
+            found=reason,
+            remedy="export the image again without its metadata",
+        )
     # Pillow wraps what happens when a file ends early while its header is read.
     ends_early = EOFError | struct.error | IndexError
     if "truncated" in reason.lower() or isinstance(error.__cause__ or error, ends_early):
-        return ImageReadError("image-truncated", str(path),
-                              expected=f"a whole {format_name} file", found="a part of one",
-                              remedy="copy the file again from its source")
-    return ImageReadError("image-damaged", str(path), expected=f"an intact {format_name} file",
-                          found=reason, remedy="copy the file again from its source")
+        return ImageReadError(
+            "image-truncated",
+            str(path),
+            expected=f"a whole {format_name} file",
+            found="a part of one",
+            remedy="copy the file again from its source",
+        )
+    return ImageReadError(
+        "image-damaged",
+        str(path),
+        expected=f"an intact {format_name} file",
+        found=reason,
+        remedy="copy the file again from its source",
+    )
 
 
 def _orientation(file: ImageFile, path: Path) -> int:
@@ -323,8 +371,13 @@ def _indexed(array_CYX: NDArray[Any], path: Path) -> Pillow.Image:
     """An RGB mask as an indexed picture with exactly its colours."""
     colours, indices = np.unique(array_CYX.reshape(3, -1).T, axis=0, return_inverse=True)
     if len(colours) > 256:
-        raise OutputError("mask-dtype", str(path), expected="at most 256 colours",
-                          found=str(len(colours)), remedy="write .png or .tif")
+        raise OutputError(
+            "mask-dtype",
+            str(path),
+            expected="at most 256 colours",
+            found=str(len(colours)),
+            remedy="write .png or .tif",
+        )
     picture = Pillow.fromarray(indices.reshape(array_CYX.shape[1:]).astype(np.uint8))
     picture.putpalette(colours.astype(np.uint8).tobytes())
     return picture

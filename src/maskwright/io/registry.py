@@ -16,8 +16,18 @@ from maskwright.io import raster, tiff
 from maskwright.io.durable import replace_file
 from maskwright.io.image import Header, Image
 
-__all__ = ["OTHER_SUFFIXES", "SUFFIXES", "Header", "Image", "is_jpeg", "mask_suffix",
-           "read_header", "read_image", "read_mask", "write_mask"]
+__all__ = [
+    "OTHER_SUFFIXES",
+    "SUFFIXES",
+    "Header",
+    "Image",
+    "is_jpeg",
+    "mask_suffix",
+    "read_header",
+    "read_image",
+    "read_mask",
+    "write_mask",
+]
 
 
 @dataclass(frozen=True)
@@ -34,8 +44,11 @@ class _Format:
 
 def _raster(name: str, suffixes: tuple[str, ...], *magic: bytes, lossy: bool = False) -> _Format:
     return _Format(
-        name, suffixes, magic,
-        partial(raster.read_raster, name), partial(raster.read_raster_header, name),
+        name,
+        suffixes,
+        magic,
+        partial(raster.read_raster, name),
+        partial(raster.read_raster_header, name),
         None if lossy else partial(raster.write_raster, name),
     )
 
@@ -45,29 +58,76 @@ _FORMATS = (
     _raster("JPEG", (".jpg", ".jpeg"), b"\xff\xd8\xff", lossy=True),
     _raster("BMP", (".bmp",), b"BM"),
     _raster("GIF", (".gif",), b"GIF87a", b"GIF89a"),
-    _Format("TIFF", (".tif", ".tiff"), (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
-            tiff.read_tiff, tiff.read_tiff_header, tiff.write_tiff),
+    _Format(
+        "TIFF",
+        (".tif", ".tiff"),
+        (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+        tiff.read_tiff,
+        tiff.read_tiff_header,
+        tiff.write_tiff,
+    ),
 )
 _BY_SUFFIX = {suffix: format_ for format_ in _FORMATS for suffix in format_.suffixes}
 
 SUFFIXES: frozenset[str] = frozenset(_BY_SUFFIX)
 """Suffixes of the image files that can be read, lower-case, with the dot."""
 
-OTHER_SUFFIXES: frozenset[str] = frozenset({
-    ".svg", ".eps", ".ps", ".pdf", ".webp", ".jp2", ".heic", ".avif", ".psd", ".xcf", ".exr",
-    ".ppm", ".pgm", ".npy", ".npz", ".dcm", ".nii", ".gz", ".mha", ".mhd", ".nrrd", ".nd2", ".czi",
-    ".lif", ".svs", ".ndpi", ".zarr", ".h5", ".hdf5", ".mat",
-})
+OTHER_SUFFIXES: frozenset[str] = frozenset(
+    {
+        ".svg",
+        ".eps",
+        ".ps",
+        ".pdf",
+        ".webp",
+        ".jp2",
+        ".heic",
+        ".avif",
+        ".psd",
+        ".xcf",
+        ".exr",
+        ".ppm",
+        ".pgm",
+        ".npy",
+        ".npz",
+        ".dcm",
+        ".nii",
+        ".gz",
+        ".mha",
+        ".mhd",
+        ".nrrd",
+        ".nd2",
+        ".czi",
+        ".lif",
+        ".svs",
+        ".ndpi",
+        ".zarr",
+        ".h5",
+        ".hdf5",
+        ".mat",
+    }
+)
 """Suffixes of image files that cannot be read, so that they are named and not passed over."""
 
 # Kinds of content that are often found under a wrong suffix: where in the file, what, its name.
 _FOREIGN = (
-    (0, b"%!PS", "EPS"), (0, b"\xc5\xd0\xd3\xc6", "EPS"), (0, b"%PDF", "PDF"),
-    (0, b"<svg", "SVG"), (0, b"<?xml", "XML or SVG"), (0, b"<!DOCTYPE", "HTML"),
-    (0, b"<html", "HTML"), (8, b"WEBP", "WebP"), (4, b"jP  ", "JPEG 2000"),
-    (4, b"ftyp", "HEIC or AVIF"), (0, b"8BPS", "Photoshop"), (0, b"\x93NUMPY", "NumPy"),
-    (0, b"PK\x03\x04", "ZIP"), (0, b"\x1f\x8b", "gzip"), (0, b"\x89HDF", "HDF5"),
-    (128, b"DICM", "DICOM"), (344, b"n+1", "NIfTI"), (0, b"NRRD", "NRRD"),
+    (0, b"%!PS", "EPS"),
+    (0, b"\xc5\xd0\xd3\xc6", "EPS"),
+    (0, b"%PDF", "PDF"),
+    (0, b"<svg", "SVG"),
+    (0, b"<?xml", "XML or SVG"),
+    (0, b"<!DOCTYPE", "HTML"),
+    (0, b"<html", "HTML"),
+    (8, b"WEBP", "WebP"),
+    (4, b"jP  ", "JPEG 2000"),
+    (4, b"ftyp", "HEIC or AVIF"),
+    (0, b"8BPS", "Photoshop"),
+    (0, b"\x93NUMPY", "NumPy"),
+    (0, b"PK\x03\x04", "ZIP"),
+    (0, b"\x1f\x8b", "gzip"),
+    (0, b"\x89HDF", "HDF5"),
+    (128, b"DICM", "DICOM"),
+    (344, b"n+1", "NIfTI"),
+    (0, b"NRRD", "NRRD"),
 )
 
 
@@ -166,9 +226,11 @@ def write_mask(path: Path, image: Image) -> None:
     format_ = _BY_SUFFIX.get(path.suffix.lower())
     if format_ is None or format_.write is None:
         raise OutputError(
-            "mask-format", str(path),
+            "mask-format",
+            str(path),
             expected="the suffix of a lossless format (.png, .tif, .bmp or .gif)",
-            found=repr(path.suffix), remedy=f"use {mask_suffix(path)}",
+            found=repr(path.suffix),
+            remedy=f"use {mask_suffix(path)}",
         )
     with replace_file(path) as temporary:
         format_.write(temporary, image)
@@ -212,7 +274,9 @@ def _format_of(path: Path) -> _Format:
         if found is not None:
             raise _wrong_extension(path, found)
         raise ImageReadError(
-            "image-unsupported", str(path), expected="PNG, JPEG, BMP, GIF or TIFF",
+            "image-unsupported",
+            str(path),
+            expected="PNG, JPEG, BMP, GIF or TIFF",
             found=foreign or f"a file ending in {path.suffix or 'nothing'}",
             remedy="convert it to PNG or TIFF, or move it out of the folder",
         )
@@ -222,23 +286,33 @@ def _format_of(path: Path) -> _Format:
         raise _wrong_extension(path, found)
     if foreign is not None:
         raise ImageReadError(
-            "image-wrong-extension", str(path), expected=f"a {declared.name} file",
-            found=f"the content of a {foreign} file", remedy="convert it to PNG or TIFF",
+            "image-wrong-extension",
+            str(path),
+            expected=f"a {declared.name} file",
+            found=f"the content of a {foreign} file",
+            remedy="convert it to PNG or TIFF",
         )
     if any(magic.startswith(start) for magic in declared.magic):
         raise ImageReadError(
-            "image-truncated", str(path), expected=f"a whole {declared.name} file",
-            found=f"only {len(start)} bytes", remedy="copy the file again from its source",
+            "image-truncated",
+            str(path),
+            expected=f"a whole {declared.name} file",
+            found=f"only {len(start)} bytes",
+            remedy="copy the file again from its source",
         )
     raise ImageReadError(
-        "image-wrong-extension", str(path), expected=f"a {declared.name} file",
-        found="the content of no known image type", remedy="export the image again as PNG or TIFF",
+        "image-wrong-extension",
+        str(path),
+        expected=f"a {declared.name} file",
+        found="the content of no known image type",
+        remedy="export the image again as PNG or TIFF",
     )
 
 
 def _wrong_extension(path: Path, found: _Format) -> ImageReadError:
     return ImageReadError(
-        "image-wrong-extension", str(path),
+        "image-wrong-extension",
+        str(path),
         expected=f"a file that is what its suffix {path.suffix or '(none)'} says",
         found=f"the content of a {found.name} file",
         remedy=f"rename it to {path.stem}{found.suffixes[0]}",
@@ -250,19 +324,43 @@ def _first_bytes(path: Path) -> bytes:
         with path.open("rb") as file:
             start = file.read(400)
     except FileNotFoundError as error:
-        raise ImageReadError("image-not-found", str(path), expected="a file", found="nothing there",
-                             remedy="check the path for typing errors") from error
+        raise ImageReadError(
+            "image-not-found",
+            str(path),
+            expected="a file",
+            found="nothing there",
+            remedy="check the path for typing errors",
+        ) from error
     except IsADirectoryError as error:
-        raise ImageReadError("image-is-folder", str(path), expected="a file", found="a folder",
-                             remedy="rename or move the folder") from error
+        raise ImageReadError(
+            "image-is-folder",
+            str(path),
+            expected="a file",
+            found="a folder",
+            remedy="rename or move the folder",
+        ) from error
     except PermissionError as error:
-        raise ImageReadError("image-permission", str(path), expected="a file you may read",
-                             found="no permission", remedy="change its permissions") from error
+        raise ImageReadError(
+            "image-permission",
+            str(path),
+            expected="a file you may read",
+            found="no permission",
+            remedy="change its permissions",
+        ) from error
     except OSError as error:
-        raise ImageReadError("image-io", str(path), expected="a file that can be read",
-                             found=error.strerror or str(error),
-                             remedy="check the disk or the network folder") from error
+        raise ImageReadError(
+            "image-io",
+            str(path),
+            expected="a file that can be read",
+            found=error.strerror or str(error),
+            remedy="check the disk or the network folder",
+        ) from error
     if not start:
-        raise ImageReadError("image-empty-file", str(path), expected="an image", found="0 bytes",
-                             remedy="copy the file again from its source, or delete it")
+        raise ImageReadError(
+            "image-empty-file",
+            str(path),
+            expected="an image",
+            found="0 bytes",
+            remedy="copy the file again from its source, or delete it",
+        )
     return start

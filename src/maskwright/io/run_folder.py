@@ -112,18 +112,27 @@ class RunFolder:
             values = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise RunError(
-                "run-incomplete", str(path), expected="a file written by training",
-                found="none", remedy="finish the run with `maskwright train … --resume`",
+                "run-incomplete",
+                str(path),
+                expected="a file written by training",
+                found="none",
+                remedy="finish the run with `maskwright train … --resume`",
             ) from error
         except json.JSONDecodeError as error:
             raise RunError(
-                "run-damaged", f"{path} line {error.lineno}", expected="JSON",
-                found=error.msg, remedy="restore the file",
+                "run-damaged",
+                f"{path} line {error.lineno}",
+                expected="JSON",
+                found=error.msg,
+                remedy="restore the file",
             ) from error
         if not isinstance(values, dict):
             raise RunError(
-                "run-damaged", str(path), expected="a JSON object",
-                found=type(values).__name__, remedy="restore the file",
+                "run-damaged",
+                str(path),
+                expected="a JSON object",
+                found=type(values).__name__,
+                remedy="restore the file",
             )
         return values
 
@@ -135,7 +144,9 @@ class RunFolder:
         """
         if not resume and self.path.exists() and any(self.path.iterdir()):
             raise OutputError(
-                "run-exists", f"--out {self.path}", expected="a new or empty folder",
+                "run-exists",
+                f"--out {self.path}",
+                expected="a new or empty folder",
                 found="one that holds files",
                 remedy="choose another name, or continue that run with --resume",
             )
@@ -143,8 +154,11 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(
-                "output-failed", f"--out {self.path}", expected="a folder that can be made",
-                found=error.strerror or str(error), remedy="choose another place",
+                "output-failed",
+                f"--out {self.path}",
+                expected="a folder that can be made",
+                found=error.strerror or str(error),
+                remedy="choose another place",
             ) from error
 
     @contextmanager
@@ -161,7 +175,9 @@ class RunFolder:
                 _lock(file)
             except OSError as error:
                 raise RunError(
-                    "run-in-use", str(self.path), expected="a run no other process is using",
+                    "run-in-use",
+                    str(self.path),
+                    expected="a run no other process is using",
                     found="one that is being trained right now",
                     remedy="wait for it, stop it, or choose another --out",
                 ) from error

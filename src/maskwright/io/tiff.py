@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.errors import ImageReadError, OutputError
+from maskwright.io import tiff_tags
 from maskwright.io.image import (
     MAX_PIXELS,
     Header,
@@ -28,16 +28,22 @@ if TYPE_CHECKING:
 
 # What tifffile and its codecs are known to raise for damaged files.
 _DECODER_ERRORS = (
-    OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError,
-    EOFError, RuntimeError, struct.error, zlib.error,
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    EOFError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
 )
 
-_ORIENTATION, _RESOLUTION_UNIT, _X_RESOLUTION, _Y_RESOLUTION = 274, 296, 282, 283
 _NEW_SUBFILE_TYPE = 254
 _REDUCED_OR_TRANSPARENCY = 0b101  # bits of NewSubfileType: a smaller version, a transparency mask
 _MAX_PAGES = 100_000
-_MM = {"m": 1e3, "cm": 10.0, "mm": 1.0, "nm": 1e-6, "inch": 25.4, "micron": 1e-3,
-       "microns": 1e-3, "um": 1e-3, "µm": 1e-3, "μm": 1e-3, "\\u00b5m": 1e-3}
 
 
 def read_tiff(path: Path, expand: bool) -> Image:
@@ -67,10 +73,10 @@ def read_tiff(path: Path, expand: bool) -> Image:
         (0.5, 0.25)
     """
     with _opened(path) as (file, page):
-        orientation = _orientation(page)
+        orientation = tiff_tags.orientation(page)
         array_CYX = _channels_first(page, _decode(page, path), path)
-        palette = _palette(page)
-        spacing = _spacing_mm(file, page)
+        palette = tiff_tags.palette(page)
+        spacing = tiff_tags.spacing_mm(file, page)
     if expand and page.photometric == 0:
         # Min-is-white images are stored upside down. Masks stay as stored: ImageJ and tifffile
         # write what was drawn as the higher value here too.
@@ -85,8 +91,12 @@ def read_tiff(path: Path, expand: bool) -> Image:
     _check_finite(array_CYX, path)
     if spacing is not None:
         spacing = apply_orientation_to_pair(spacing, orientation)
-    return Image(apply_orientation(array_CYX, orientation), spacing_mm=spacing, palette=palette,
-                 exif_turned=orientation != 1)
+    return Image(
+        apply_orientation(array_CYX, orientation),
+        spacing_mm=spacing,
+        palette=palette,
+        exif_turned=orientation != 1,
+    )
 
 
 def read_tiff_header(path: Path) -> Header:
@@ -110,10 +120,12 @@ def read_tiff_header(path: Path) -> Header:
         (2, 3)
     """
     with _opened(path) as (_, page):
-        size = apply_orientation_to_pair((page.imagelength, page.imagewidth), _orientation(page))
+        size = apply_orientation_to_pair(
+            (page.imagelength, page.imagewidth), tiff_tags.orientation(page)
+        )
         if page.photometric == 3:
             return Header(size, 3, "uint8", "TIFF")
-        channels = page.samplesperpixel - _alpha_samples(page)
+        channels = page.samplesperpixel - tiff_tags.alpha_samples(page)
         return Header(size, channels, np.dtype(page.dtype).name, "TIFF")
 
 
@@ -138,8 +150,11 @@ def write_tiff(path: Path, image: Image) -> None:
     array = image.array
     if array.dtype not in (np.bool_, np.uint8, np.uint16) or image.channels not in (1, 3):
         raise OutputError(
-            "mask-dtype", str(path), expected="1 or 3 channels of bool, uint8 or uint16",
-            found=f"{image.channels} channels of {array.dtype}", remedy="convert the mask first",
+            "mask-dtype",
+            str(path),
+            expected="1 or 3 channels of bool, uint8 or uint16",
+            found=f"{image.channels} channels of {array.dtype}",
+            remedy="convert the mask first",
         )
     options: dict[str, Any] = {"photometric": "rgb" if image.channels == 3 else "minisblack"}
     if image.palette is not None and array.dtype == np.uint8:
@@ -150,8 +165,14 @@ def write_tiff(path: Path, image: Image) -> None:
         y_mm, x_mm = image.spacing_mm
         options |= {"resolution": (10.0 / x_mm, 10.0 / y_mm), "resolutionunit": "CENTIMETER"}
     pixels = np.moveaxis(array, 0, -1) if image.channels == 3 else array[0]
-    _tifffile().imwrite(path, np.ascontiguousarray(pixels), compression="zlib", metadata=None,
-                        software="maskwright", **options)
+    _tifffile().imwrite(
+        path,
+        np.ascontiguousarray(pixels),
+        compression="zlib",
+        metadata=None,
+        software="maskwright",
+        **options,
+    )
 
 
 def _tifffile() -> Any:
@@ -179,8 +200,13 @@ def _opened(path: Path) -> Iterator[tuple[tifffile.TiffFile, tifffile.TiffPage]]
     except ImageReadError:
         raise
     except MemoryError as error:
-        raise ImageReadError("image-memory", str(path), expected="an image that fits into memory",
-                             found="too little memory", remedy="close other programs") from error
+        raise ImageReadError(
+            "image-memory",
+            str(path),
+            expected="an image that fits into memory",
+            found="too little memory",
+            remedy="close other programs",
+        ) from error
     except _DECODER_ERRORS as error:
         raise _damaged(path, str(error) or type(error).__name__) from error
 
@@ -202,12 +228,21 @@ def _count_pages(stream: IO[bytes], path: Path) -> int:
     pages = 0
     while offset:
         if offset in seen or len(seen) >= _MAX_PAGES:
-            raise ImageReadError("tiff-circular-pages", str(path), expected="pages in a row",
-                                 found="a page that points back", remedy="export the image again")
+            raise ImageReadError(
+                "tiff-circular-pages",
+                str(path),
+                expected="pages in a row",
+                found="a page that points back",
+                remedy="export the image again",
+            )
         if offset >= end:
-            raise ImageReadError("image-truncated", str(path), expected="a whole TIFF file",
-                                 found="a page that lies behind the end of the file",
-                                 remedy="copy the file again from its source")
+            raise ImageReadError(
+                "image-truncated",
+                str(path),
+                expected="a whole TIFF file",
+                found="a page that lies behind the end of the file",
+                remedy="copy the file again from its source",
+            )
         seen.add(offset)
         stream.seek(offset)
         (entries,) = struct.unpack(count_format, stream.read(struct.calcsize(count_format)))
@@ -238,31 +273,43 @@ def _check_page(file: tifffile.TiffFile, page: tifffile.TiffPage, path: Path) ->
     pixel_bytes = samples * (8 if page.dtype is None else np.dtype(page.dtype).itemsize)
     if pixels > MAX_PIXELS or samples > 64 or max(pixels, chunk) * pixel_bytes > 8 * MAX_PIXELS:
         raise ImageReadError(
-            "image-pixel-bomb", str(path), expected=f"at most {MAX_PIXELS} pixels",
+            "image-pixel-bomb",
+            str(path),
+            expected=f"at most {MAX_PIXELS} pixels",
             found=f"{page.imagewidth} × {page.imagelength} with {samples} channels",
             remedy="cut the image into parts of at most 20000 × 20000 pixels",
         )
     if pixels < 1:
         raise _damaged(path, f"{page.imagewidth} × {page.imagelength} pixels")
     if "<!DOCTYPE" in page.description or "<!ENTITY" in page.description:
-        raise ImageReadError("tiff-xml-dtd", str(path), expected="plain metadata",
-                             found="metadata with a document type definition",
-                             remedy="export the image again without metadata")
+        raise ImageReadError(
+            "tiff-xml-dtd",
+            str(path),
+            expected="plain metadata",
+            found="metadata with a document type definition",
+            remedy="export the image again without metadata",
+        )
     planes = int((file.imagej_metadata or {}).get("images", 1))
     if planes > 1:
         raise _too_many(path, f"an ImageJ stack of {planes} planes")
     if page.dtype is None or np.dtype(page.dtype).kind not in "buif":
         raise _unsupported(path, f"pixels of {page.bitspersample} bits in an unknown form")
-    if page.photometric not in (0, 1, 2, 3, 4) and not (page.photometric == 6
-                                                        and page.compression in (6, 7, 34892)):
+    if page.photometric not in (0, 1, 2, 3, 4) and not (
+        page.photometric == 6 and page.compression in (6, 7, 34892)
+    ):
         raise _unsupported(path, f"colours as {getattr(page.photometric, 'name', 'unknown')}")
     end = file.filehandle.size
     parts = list(zip(page.dataoffsets, page.databytecounts, strict=True))
     expected = int(np.prod([int(n) for n in page.chunked], dtype=object))
     # The library would fill what is missing with zeros.
     if len(parts) < expected or any(n < 1 or at + n > end for at, n in parts):
-        raise ImageReadError("image-truncated", str(path), expected="a whole TIFF file",
-                             found="missing rows", remedy="copy the file again from its source")
+        raise ImageReadError(
+            "image-truncated",
+            str(path),
+            expected="a whole TIFF file",
+            found="missing rows",
+            remedy="copy the file again from its source",
+        )
 
 
 def _decode(page: tifffile.TiffPage, path: Path) -> NDArray[Any]:
@@ -274,14 +321,17 @@ def _decode(page: tifffile.TiffPage, path: Path) -> NDArray[Any]:
         if "COMPRESSION" not in str(error) and not isinstance(error, ImportError):
             raise
         name = getattr(page.compression, "name", str(page.compression))
-        raise ImageReadError("image-missing-codec", str(path), expected="a compression known here",
-                             found=name, remedy="save it with deflate (zip) or no compression, or "
-                             "install the codec with `pip install imagecodecs`") from error
+        raise ImageReadError(
+            "image-missing-codec",
+            str(path),
+            expected="a compression known here",
+            found=name,
+            remedy="save it with deflate (zip) or no compression, or "
+            "install the codec with `pip install imagecodecs`",
+        ) from error
 
 
-def _channels_first(
-    page: tifffile.TiffPage, array: NDArray[Any], path: Path
-) -> NDArray[Any]:
+def _channels_first(page: tifffile.TiffPage, array: NDArray[Any], path: Path) -> NDArray[Any]:
     """Pixels as ``(C, Y, X)`` without alpha, whatever the order in the file."""
     if page.axes == "YX":
         return array[None]
@@ -289,94 +339,51 @@ def _channels_first(
         array = np.moveaxis(array, -1, 0)
     elif page.axes != "SYX":
         raise _too_many(path, f"a page with the axes {page.axes}")
-    return array[: array.shape[0] - _alpha_samples(page)]
-
-
-def _alpha_samples(page: tifffile.TiffPage) -> int:
-    """How many samples at the end of each pixel are transparency."""
-    if page.photometric in (2, 6):
-        return max(0, page.samplesperpixel - 3)
-    is_alpha = bool(page.extrasamples) and page.extrasamples[-1] in (1, 2)
-    return int(is_alpha and page.samplesperpixel > 1)
-
-
-def _palette(page: tifffile.TiffPage) -> NDArray[np.uint8] | None:
-    colours = page.colormap
-    if page.photometric != 3 or colours is None:
-        return None
-    # Colours are 16-bit by the standard, yet some programs write 8-bit ones.
-    shift = 8 if int(colours.max(initial=0)) > 255 else 0
-    return (colours >> shift).astype(np.uint8).T
-
-
-def _orientation(page: tifffile.TiffPage) -> int:
-    tag = page.tags.get(_ORIENTATION)
-    value = 1 if tag is None else tag.value
-    return int(value) if value in range(1, 9) else 1
-
-
-def _spacing_mm(
-    file: tifffile.TiffFile, page: tifffile.TiffPage
-) -> tuple[float, float] | None:
-    """Pixel size along Y and X in millimetres, or ``None`` where the file does not say."""
-    ome = [_ome_size_mm(page.description, axis) for axis in "YX"]
-    if ome[0] is not None and ome[1] is not None:
-        return ome[0], ome[1]
-    unit = str((file.imagej_metadata or {}).get("unit", "")).strip().lower()
-    if not unit:
-        tag = page.tags.get(_RESOLUTION_UNIT)
-        unit = "cm" if tag is not None and int(tag.value) == 3 else ""
-    y_mm, x_mm = (_per_unit_mm(page, code, unit) for code in (_Y_RESOLUTION, _X_RESOLUTION))
-    return None if y_mm is None or x_mm is None else (y_mm, x_mm)
-
-
-def _per_unit_mm(page: tifffile.TiffPage, code: int, unit: str) -> float | None:
-    """Pixel size from a resolution, given in pixels a unit as a fraction."""
-    tag = page.tags.get(code)
-    if tag is None or unit not in _MM:
-        return None
-    numerator, denominator = tag.value
-    if numerator <= 0 or denominator <= 0:
-        return None
-    # The fraction is rounded in the file; seven digits are what it holds for certain.
-    return float(f"{_MM[unit] * denominator / numerator:.7g}")
-
-
-def _ome_size_mm(description: str, axis: str) -> float | None:
-    size = re.search(rf'PhysicalSize{axis}="([0-9.eE+-]+)"', description)
-    if size is None or "<OME" not in description:
-        return None
-    unit = re.search(rf'PhysicalSize{axis}Unit="([^"]*)"', description)
-    factor = _MM.get(unit.group(1) if unit else "µm")
-    try:
-        value = float(size.group(1))
-    except ValueError:
-        return None
-    return value * factor if factor is not None and value > 0 else None
+    return array[: array.shape[0] - tiff_tags.alpha_samples(page)]
 
 
 def _check_finite(array_CYX: NDArray[Any], path: Path) -> None:
     if array_CYX.dtype.kind != "f":
         return
-    bad = sum(int(np.count_nonzero(~np.isfinite(array_CYX[:, y:y + 256])))
-              for y in range(0, array_CYX.shape[1], 256))
+    bad = sum(
+        int(np.count_nonzero(~np.isfinite(array_CYX[:, y : y + 256])))
+        for y in range(0, array_CYX.shape[1], 256)
+    )
     if bad:
-        raise ImageReadError("image-nan", str(path), expected="finite numbers in every pixel",
-                             found=f"{bad} pixels that are NaN or infinite",
-                             remedy="replace them, for example by the image's minimum")
+        raise ImageReadError(
+            "image-nan",
+            str(path),
+            expected="finite numbers in every pixel",
+            found=f"{bad} pixels that are NaN or infinite",
+            remedy="replace them, for example by the image's minimum",
+        )
 
 
 def _too_many(path: Path, found: str) -> ImageReadError:
-    return ImageReadError("tiff-pages", str(path), expected="a TIFF of one page", found=found,
-                          remedy="save each page as a file of its own (volumes are not "
-                          "supported yet)")
+    return ImageReadError(
+        "tiff-pages",
+        str(path),
+        expected="a TIFF of one page",
+        found=found,
+        remedy="save each page as a file of its own (volumes are not supported yet)",
+    )
 
 
 def _unsupported(path: Path, found: str) -> ImageReadError:
-    return ImageReadError("image-unsupported", str(path), expected="grey, RGB or indexed colours",
-                          found=found, remedy="save it as an 8 or 16-bit grey or RGB TIFF")
+    return ImageReadError(
+        "image-unsupported",
+        str(path),
+        expected="grey, RGB or indexed colours",
+        found=found,
+        remedy="save it as an 8 or 16-bit grey or RGB TIFF",
+    )
 
 
 def _damaged(path: Path, found: str) -> ImageReadError:
-    return ImageReadError("image-damaged", str(path), expected="an intact TIFF file", found=found,
-                          remedy="copy the file again from its source")
+    return ImageReadError(
+        "image-damaged",
+        str(path),
+        expected="an intact TIFF file",
+        found=found,
+        remedy="copy the file again from its source",
+    )

@@ -19,9 +19,15 @@ from maskwright.errors import OutputError
 
 TEMPLATES = Path(__file__).parent / "templates"
 MEASURES = (
-    ("dice", "Dice"), ("iou", "IoU"), ("precision", "Precision"), ("recall", "Recall"),
-    ("specificity", "Specificity"), ("pixel_accuracy", "Pixel accuracy"),
-    ("rvd", "Volume difference"), ("matthews", "Matthews"), ("auc", "AUC"),
+    ("dice", "Dice"),
+    ("iou", "IoU"),
+    ("precision", "Precision"),
+    ("recall", "Recall"),
+    ("specificity", "Specificity"),
+    ("pixel_accuracy", "Pixel accuracy"),
+    ("rvd", "Volume difference"),
+    ("matthews", "Matthews"),
+    ("auc", "AUC"),
     ("average_precision", "Average precision"),
 )
 METHODS = {
@@ -163,13 +169,18 @@ def render(report: ReportData) -> str:
     for case in report.cases:
         if case.overlay is not None and not case.overlay.startswith("data:image/"):
             raise OutputError(
-                "report-picture", f"picture of {case.name}",
-                expected="an embedded picture (data:image/…)", found=case.overlay[:40],
+                "report-picture",
+                f"picture of {case.name}",
+                expected="an embedded picture (data:image/…)",
+                found=case.overlay[:40],
                 remedy="embed it with figures.overlay_uri",
             )
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True,
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters.update(number=_number, percent=_percent, duration=_duration, dash=_dash)
     script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
@@ -179,25 +190,27 @@ def render(report: ReportData) -> str:
         f"script-src 'sha256-{digest}'"
     )
     names = report.summary.class_names
-    known = [
-        (key, title) for key, title in MEASURES if key in report.summary.measures[names[0]]
-    ]
-    return environment.get_template("report.html").render(
-        report=report,
-        summary=report.summary,
-        measures=known,
-        methods=_methods(report),
-        comparison=_comparison(report),
-        cases=sorted(report.cases, key=_worst_first),
-        show_groups=any(case.group != case.name for case in report.cases),
-        split=[(part, members) for part, members in report.split.items() if members],
-        undefined=_grouped(report.summary.undefined, {key for key, _ in known}),
-        settings=_settings(report.config),
-        curves=Markup(report.curves),  # noqa: S704 - made by curves_svg, which escapes its texts
-        script=Markup(script),  # noqa: S704 - a file of this package
-        style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704
-        policy=policy,
-    ).lstrip()
+    known = [(key, title) for key, title in MEASURES if key in report.summary.measures[names[0]]]
+    return (
+        environment.get_template("report.html")
+        .render(
+            report=report,
+            summary=report.summary,
+            measures=known,
+            methods=_methods(report),
+            comparison=_comparison(report),
+            cases=sorted(report.cases, key=_worst_first),
+            show_groups=any(case.group != case.name for case in report.cases),
+            split=[(part, members) for part, members in report.split.items() if members],
+            undefined=_grouped(report.summary.undefined, {key for key, _ in known}),
+            settings=_settings(report.config),
+            curves=Markup(report.curves),  # noqa: S704 - made by curves_svg, which escapes its texts
+            script=Markup(script),  # noqa: S704 - a file of this package
+            style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704
+            policy=policy,
+        )
+        .lstrip()
+    )
 
 
 def _worst_first(case: ReportCase) -> tuple[bool, float, str]:

@@ -66,7 +66,10 @@ def demonstrate(
     root = target / "sample" if data is None else Path(data)
     events.send("stage", text=f"Train: {minutes:g} minutes on {root}")
     run = train(
-        root, target / "run", minutes=minutes, events=events,
+        root,
+        target / "run",
+        minutes=minutes,
+        events=events,
         labels=SAMPLE_LABELS if data is None else None,
     )
     split = json.loads(run.folder.splits.read_text(encoding="utf-8"))
@@ -89,11 +92,17 @@ def _clear(target: Path, *, overwrite: bool) -> None:
     if not target.exists() or not any(target.iterdir()):
         return
     earlier = (target / "run").is_dir() and {p.name for p in target.iterdir()} <= {
-        "sample", "run", "masks", "truth", "evaluation.json"
+        "sample",
+        "run",
+        "masks",
+        "truth",
+        "evaluation.json",
     }
     if not (overwrite and earlier):
         raise OutputError(
-            "demo-exists", f"--out {target}", expected="a new or empty folder",
+            "demo-exists",
+            f"--out {target}",
+            expected="a new or empty folder",
             found="an earlier demonstration" if earlier else "one that holds other files",
             remedy="replace it with --overwrite" if earlier else "choose another folder",
         )

@@ -61,9 +61,8 @@ def table(description: dict[str, Any]) -> list[str]:
     rows += [_row(layer) for layer in description["layers"]]
     widths = [max(len(row[i]) for row in rows) for i in range(5)]
     lines = [
-        f"{row[0]:<{widths[0]}}  " + "  ".join(
-            f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True)
-        )
+        f"{row[0]:<{widths[0]}}  "
+        + "  ".join(f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True))
         for row in rows
     ]
     lines.insert(1, "-" * len(lines[0]))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.config import PredictConfig, RunConfig
-from maskwright.data.dataset import find_images
+from maskwright.data.files import find_images
 from maskwright.data.labels import LabelMap
 from maskwright.errors import OutputError
 from maskwright.io.durable import write_text
@@ -147,8 +147,12 @@ def predict(
 
         if probabilities:
             probabilities_KYX = predict_probabilities(
-                image.array, predictor.engine, predictor.rule, predictor.channels,
-                classes=predictor.classes, on_tile=tick,
+                image.array,
+                predictor.engine,
+                predictor.rule,
+                predictor.channels,
+                classes=predictor.classes,
+                on_tile=tick,
             )
             written.append(target / PROBABILITIES_NAME / f"{path.stem}.tif")
             write_probabilities(written[-1], probabilities_KYX)
@@ -177,19 +181,26 @@ def _check_targets(
     for image, file in zip(images, files, strict=True):
         if files.count(file) > 1:
             raise OutputError(
-                "output-same-name", str(image), expected="a name no other input has",
+                "output-same-name",
+                str(image),
+                expected="a name no other input has",
                 found=f"several inputs that would write {file}",
                 remedy="predict them into different folders",
             )
         if file.resolve() == image.resolve():
             raise OutputError(
-                "output-over-input", f"--out {target}", expected="a folder without the images",
-                found="the folder of the images", remedy="choose another folder",
+                "output-over-input",
+                f"--out {target}",
+                expected="a folder without the images",
+                found="the folder of the images",
+                remedy="choose another folder",
             )
     existing = [file for file in files if file.exists()]
     if existing and not overwrite:
         raise OutputError(
-            "output-exists", f"--out {target}", expected="no masks of these names",
+            "output-exists",
+            f"--out {target}",
+            expected="no masks of these names",
             found=f"{len(existing)}, such as {existing[0].name}",
             remedy="choose another folder, or replace them with --overwrite",
         )
@@ -200,8 +211,11 @@ def _make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(
-            "output-failed", f"--out {path}", expected="a folder that can be made",
-            found=error.strerror or str(error), remedy="choose another place",
+            "output-failed",
+            f"--out {path}",
+            expected="a folder that can be made",
+            found=error.strerror or str(error),
+            remedy="choose another place",
         ) from error
 
 
@@ -226,7 +240,8 @@ def _warn_one_class(records: Sequence[dict[str, Any]], events: Events) -> None:
         return
     shown = ", ".join(single[:5]) + (" …" if len(single) > 5 else "")
     events.send(
-        "warning", code="prediction-one-class",
+        "warning",
+        code="prediction-one-class",
         text=f"{len(single)} of {len(records)} masks are of one class only: {shown}. If these "
         "images do hold more, they may differ from the training images (other stain, contrast "
         "or magnification): look at them side by side, annotate a few and train again.",

@@ -69,9 +69,7 @@ def write_report(run: Run) -> Path:
     return folder.report
 
 
-def _case(
-    folder: RunFolder, case: CaseScore, names: tuple[str, ...], images: int
-) -> ReportCase:
+def _case(folder: RunFolder, case: CaseScore, names: tuple[str, ...], images: int) -> ReportCase:
     dice = {name: case.value("dice", k) for k, name in enumerate(names)}
     predicted = np.sum(case.confusion, axis=0)
     flags = ["no prediction"] if case.missing else []
@@ -112,9 +110,7 @@ def _timings(metrics: dict[str, Any], events: list[Event]) -> dict[str, float]:
 
 def _numerics(config: RunConfig, metrics: dict[str, Any]) -> str:
     train = config.train
-    return (
-        f"training {train.layout} {train.precision}, prediction {metrics['prediction_numerics']}"
-    )
+    return f"training {train.layout} {train.precision}, prediction {metrics['prediction_numerics']}"
 
 
 def _commands(run: Run, metrics: dict[str, Any]) -> list[str]:
@@ -127,8 +123,10 @@ def _commands(run: Run, metrics: dict[str, Any]) -> list[str]:
         f"--set {section}.{key}={_value(value)}"
         for section in ("model", "train", "predict")
         for key, value in own[section].items()
-        if value != plain[section][key] and key not in ("steps", "minutes", "seed", "channels")
-        and key != "classes" and key != "augment"
+        if value != plain[section][key]
+        and key not in ("steps", "minutes", "seed", "channels")
+        and key != "classes"
+        and key != "augment"
     ]
     changed += [
         f"--set train.augment.{key}={_value(value)}"
@@ -168,4 +166,3 @@ def _model(config: RunConfig, metrics: dict[str, Any]) -> dict[str, str]:
         "receptive field": f"{geometry.receptive_field(model.depth)} pixels",
         "weights": f"of step {chosen} (best on validation)" if chosen else "best on validation",
     }
-

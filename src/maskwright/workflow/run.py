@@ -91,8 +91,13 @@ class Run:
         if out is None:
             out = self.path / f"masks_{Path(several[0]).stem or 'images'}"
         return predict(
-            self.path, several, out,
-            tile=tile, probabilities=probabilities, overwrite=overwrite, events=events,
+            self.path,
+            several,
+            out,
+            tile=tile,
+            probabilities=probabilities,
+            overwrite=overwrite,
+            events=events,
         )
 
 

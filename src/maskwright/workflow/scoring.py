@@ -16,6 +16,7 @@ from maskwright.config import DataConfig
 from maskwright.data import naming
 from maskwright.data.check import CheckReport
 from maskwright.data.dataset import Case
+from maskwright.data.files import image_files, subfolders, visible_files
 from maskwright.data.labels import LabelMap, recognise
 from maskwright.data.split import Split
 from maskwright.errors import DataError
@@ -25,7 +26,7 @@ from maskwright.evaluate.summary import Summary, summarise
 from maskwright.io.durable import write_text
 from maskwright.io.image import Image
 from maskwright.io.probabilities import read_probabilities
-from maskwright.io.registry import SUFFIXES, mask_suffix, read_image, read_mask, write_mask
+from maskwright.io.registry import mask_suffix, read_image, read_mask, write_mask
 from maskwright.nn.checkpoint import read_model
 from maskwright.plan.machine import describe_machine
 from maskwright.predict.predictor import most_probable, predict_probabilities
@@ -100,19 +101,28 @@ def evaluate(
     matched = {masks[0]: name for name, masks in pairs.items() if len(masks) == 1}
     if not matched:
         raise DataError(
-            "evaluate-no-pairs", str(folder), expected=f"file names that also stand in {truth}",
-            found="none", remedy="give the masks of the same images the same names",
+            "evaluate-no-pairs",
+            str(folder),
+            expected=f"file names that also stand in {truth}",
+            found="none",
+            remedy="give the masks of the same images the same names",
         )
     scores = []
     for number, (name, path) in enumerate(truths.items(), start=1):
         events.send("reading", number=number, images=len(truths), name=name)
-        truth_YX = label_map.encode(read_mask(path))
+        truth_YX = label_map.encode(read_mask(path), subject=str(path))
         partner = matched.get(name)
-        predicted_YX = None if partner is None else label_map.encode(read_mask(found[partner]))
+        predicted_YX = None
+        if partner is not None:
+            file = found[partner]
+            predicted_YX = label_map.encode(read_mask(file), subject=str(file))
         file = folder / PROBABILITIES_NAME / f"{partner}.tif"
         scores.append(
             score_case(
-                name, predicted_YX, truth_YX, label_map.classes,
+                name,
+                predicted_YX,
+                truth_YX,
+                label_map.classes,
                 probabilities_KYX=read_probabilities(file) if file.is_file() else None,
             )
         )
@@ -128,18 +138,19 @@ def _mask_files(folder: Path) -> dict[str, Path]:
     if folder.is_file():
         return {folder.stem: folder}
     if folder.is_dir():
-        inside = {path.name.lower(): path for path in folder.iterdir() if path.is_dir()}
-        chosen = next((inside[n] for n in naming.MASK_FOLDERS if n in inside), folder)
+        inside = subfolders(folder, naming.MASK_FOLDERS)
+        masks = image_files(visible_files(inside[0] if inside else folder))
         files = {
-            path.stem: path
-            for path in sorted(chosen.iterdir(), key=lambda p: naming.natural_key(p.stem))
-            if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+            path.stem: path for path in sorted(masks, key=lambda p: naming.natural_key(p.stem))
         }
         if files:
             return files
     raise DataError(
-        "evaluate-no-masks", str(folder), expected="a folder of masks",
-        found="no mask" if folder.exists() else "nothing there", remedy="check the path",
+        "evaluate-no-masks",
+        str(folder),
+        expected="a folder of masks",
+        found="no mask" if folder.exists() else "nothing there",
+        remedy="check the path",
     )
 
 
@@ -154,13 +165,19 @@ def _label_map(
     for problem in problems:
         if problem.level == "refuse":
             raise DataError(
-                problem.code, problem.subject, expected="masks whose values can be told apart",
-                found=problem.message, remedy=problem.remedy,
+                problem.code,
+                problem.subject,
+                expected="masks whose values can be told apart",
+                found=problem.message,
+                remedy=problem.remedy,
             )
     if label_map is None:
         raise DataError(
-            "evaluate-no-classes", str(folder), expected="true masks with at least two classes",
-            found="none", remedy="name the values with --labels background=0,cell=255",
+            "evaluate-no-classes",
+            str(folder),
+            expected="true masks with at least two classes",
+            found="none",
+            remedy="name the values with --labels background=0,cell=255",
         )
     for line in label_map.describe():
         events.send("message", text=line)
@@ -189,8 +206,9 @@ def score_run(run: Run, report: CheckReport, split: Split, *, events: Events) ->
     by_name = {case.name: case for case in report.cases}
     training = [by_name[name] for name in split.train[:_BASELINE_TRAINING_IMAGES]]
     baselines = fit_baselines(
-        ((read_image(case.image).array, _truth(case, label_map)) for case in training),
-        label_map.classes, run.config.train.seed,
+        ((read_image(case.image).array, true_classes(case, label_map)) for case in training),
+        label_map.classes,
+        run.config.train.seed,
     )
     scorer = _RunScorer(run, label_map, predictor, baselines)
     for number, name in enumerate(names, start=1):
@@ -205,9 +223,7 @@ def score_run(run: Run, report: CheckReport, split: Split, *, events: Events) ->
             method: summarise(scores, label_map.names).to_json()
             for method, scores in scorer.baseline_scores.items()
         },
-        "data": {
-            "root": str(report.root), "hash": facts.get("data_hash"), "facts": report.lines()
-        },
+        "data": {"root": str(report.root), "hash": facts.get("data_hash"), "facts": report.lines()},
         "model_step": facts.get("step"),
         "prediction_numerics": predictor.numerics,
         "timings_s": {
@@ -240,14 +256,18 @@ class _RunScorer:
 
     def score(self, case: Case) -> None:
         image = read_image(case.image)
-        truth_YX = _truth(case, self._label_map)
+        truth_YX = true_classes(case, self._label_map)
         probabilities_KYX = self._predict(image)
         classes_YX = most_probable(probabilities_KYX)
         classes = self._label_map.classes
         self.scores.append(
             score_case(
-                case.name, classes_YX, truth_YX, classes,
-                probabilities_KYX=probabilities_KYX, group=case.group,
+                case.name,
+                classes_YX,
+                truth_YX,
+                classes,
+                probabilities_KYX=probabilities_KYX,
+                group=case.group,
             )
         )
         for method, predicted_YX in self._baselines.predict(image.array).items():
@@ -266,23 +286,33 @@ class _RunScorer:
     def _predict(self, image: Image) -> NDArray[np.float32]:
         start = time.monotonic()
         probabilities_KYX = predict_probabilities(
-            image.array, self._predictor.engine, self._predictor.rule, self._predictor.channels,
+            image.array,
+            self._predictor.engine,
+            self._predictor.rule,
+            self._predictor.channels,
             classes=self._predictor.classes,
         )
         self.predicting_s += time.monotonic() - start
         return probabilities_KYX
 
 
-def _truth(case: Case, label_map: LabelMap) -> NDArray[np.uint8]:
+def true_classes(case: Case, label_map: LabelMap) -> NDArray[np.uint8]:
+    """The class ids of a case's mask, shape ``(Y, X)``.
+
+    Raises:
+        DataError: When the case has no mask, or a value without a meaning.
+    """
     if case.mask is None:
         raise DataError(
-            "mask-missing", str(case.image), expected="a mask", found="none",
+            "mask-missing",
+            str(case.image),
+            expected="a mask",
+            found="none",
             remedy="run `maskwright check`",
         )
-    return label_map.encode(read_mask(case.mask))
+    return label_map.encode(read_mask(case.mask), subject=str(case.mask))
 
 
 def _is_simulated(root: Path) -> bool:
     note = root / "README.txt"
     return note.is_file() and "simulated" in note.read_text(encoding="utf-8", errors="replace")
-

@@ -45,7 +45,10 @@ def resolve(
 
     if minutes is not None and steps is not None:
         raise ConfigError(
-            "config-two-budgets", "--minutes and --steps", expected="one of them", found="both",
+            "config-two-budgets",
+            "--minutes and --steps",
+            expected="one of them",
+            found="both",
             remedy="leave one out",
         )
     config = named(preset)
@@ -118,7 +121,10 @@ def parse_labels(text: str) -> tuple[tuple[str, int], ...]:
             number = 0
         if not separator or not name:
             raise ConfigError(
-                "labels-form", "--labels", expected="name=value,name=value", found=repr(text),
+                "labels-form",
+                "--labels",
+                expected="name=value,name=value",
+                found=repr(text),
                 remedy="write for example --labels background=0,cell=255",
             )
         pairs.append((name.strip(), number))

@@ -25,7 +25,7 @@ from maskwright.data.split import (
 )
 from maskwright.errors import ConfigError, DataError
 from maskwright.evaluate.case import score_case
-from maskwright.io.registry import read_image, read_mask
+from maskwright.io.registry import read_image
 from maskwright.io.run_folder import RunFolder
 from maskwright.nn.unet import UNet, build_unet
 from maskwright.plan.machine import Numerics, candidates, fastest
@@ -35,7 +35,7 @@ from maskwright.train.schedule import steps_within
 from maskwright.train.trainer import Stepper, fit, rehearse
 from maskwright.workflow.prediction import Predictor
 from maskwright.workflow.run import Run
-from maskwright.workflow.scoring import score_run
+from maskwright.workflow.scoring import score_run, true_classes
 from maskwright.workflow.settings import resolve
 
 _REHEARSAL_SHARE = 0.02
@@ -94,8 +94,14 @@ def train(
     folder = RunFolder(Path(out))
     going_on = resume and folder.config.exists()
     config = resolve(
-        preset=preset, minutes=minutes, steps=steps, seed=seed, group_by=group_by,
-        objects=objects, labels=labels, settings=settings,
+        preset=preset,
+        minutes=minutes,
+        steps=steps,
+        seed=seed,
+        group_by=group_by,
+        objects=objects,
+        labels=labels,
+        settings=settings,
     )
     if going_on:
         config = folder.read_config()
@@ -118,7 +124,7 @@ def check(data: str | Path, config: RunConfig, *, events: Events) -> CheckReport
     def on_case(number: int, of: int, name: str) -> None:
         events.send("reading", number=number, images=of, name=name)
 
-    report = check_dataset(Path(data), config.data, on_case=on_case)
+    report = check_dataset(Path(data), config.data, patch_px=config.train.patch_px, on_case=on_case)
     report.raise_if_refused()
     for line in report.lines():
         events.send("message", text=line)
@@ -137,13 +143,15 @@ def _train(
     label_map = report.label_map
     if label_map is None:
         raise DataError(
-            "check-no-classes", str(report.root), expected="masks with at least two classes",
-            found="none", remedy="run `maskwright check` and follow its remedies",
+            "check-no-classes",
+            str(report.root),
+            expected="masks with at least two classes",
+            found="none",
+            remedy="run `maskwright check` and follow its remedies",
         )
     split = _split(folder, config, report, split_file, going_on)
     if not going_on:
         config = _fit_to_data(config, report, label_map)
-    _check_classes_seen(report, split, label_map)
     sources = load_sources(report.cases, split.train, label_map, config.model.channels)
     held = load_sources(report.cases, split.validation, label_map, config.model.channels)
     sampler = _sampler(sources, config)
@@ -159,7 +167,8 @@ def _train(
     folder.write_config(config)
     stepper = Stepper(_network(config), config.train, numerics.layout, numerics.precision)
     progress = fit(
-        stepper, sampler,
+        stepper,
+        sampler,
         total_steps=config.train.steps or 1,
         names=label_map.names,
         folder=folder.path,
@@ -194,19 +203,35 @@ def _split(
         split_file = folder.splits
     if split_file is not None:
         split = read_split(
-            Path(split_file), report.cases, seed=seed,
-            validation_share=data.validation_share, sequence=report.sequence,
+            Path(split_file),
+            report.cases,
+            seed=seed,
+            validation_share=data.validation_share,
+            sequence=report.sequence,
         )
     else:
         split = split_cases(
-            report.cases, seed=seed, validation_share=data.validation_share,
-            test_share=data.test_share, sequence=report.sequence,
+            report.cases,
+            seed=seed,
+            validation_share=data.validation_share,
+            test_share=data.test_share,
+            sequence=report.sequence,
         )
-    for problem in check_split(split, report.cases):
+    problems = check_split(
+        split,
+        report.cases,
+        digests=report.digests,
+        present=report.present,
+        names=report.label_map.names if report.label_map else (),
+    )
+    for problem in problems:
         if problem.level == "refuse":
             raise DataError(
-                problem.code, problem.subject, expected="parts that share nothing",
-                found=problem.message, remedy=problem.remedy,
+                problem.code,
+                problem.subject,
+                expected="parts that share nothing",
+                found=problem.message,
+                remedy=problem.remedy,
             )
     write_split(folder.splits, split)
     return split
@@ -230,32 +255,9 @@ def _patch(train: TrainConfig, model: ModelConfig, largest_px: int) -> int:
     return min(train.patch_px, needed)
 
 
-def _check_classes_seen(report: CheckReport, split: Split, label_map: LabelMap) -> None:
-    seen = np.zeros(label_map.classes, bool)
-    for case in _chosen(report.cases, split.train):
-        seen[np.unique(_classes(case, label_map))] = True
-    unseen = [name for name, is_seen in zip(label_map.names, seen, strict=True) if not is_seen]
-    if unseen:
-        raise DataError(
-            "class-not-in-training", str(report.root),
-            expected="every class in at least one training image",
-            found=f"none with {', '.join(unseen)}",
-            remedy="use another --seed, or name the parts yourself with --split",
-        )
-
-
 def _chosen(cases: Sequence[Case], names: Sequence[str]) -> list[Case]:
     by_name = {case.name: case for case in cases}
     return [by_name[name] for name in names]
-
-
-def _classes(case: Case, label_map: LabelMap) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
-    if case.mask is None:
-        raise DataError(
-            "mask-missing", str(case.image), expected="a mask", found="none",
-            remedy="run `maskwright check`",
-        )
-    return label_map.encode(read_mask(case.mask))
 
 
 def load_sources(
@@ -273,7 +275,9 @@ def load_sources(
     for case in _chosen(cases, names):
         array_CYX = read_image(case.image).array
         sources.append(
-            Source(case.name, array_CYX, _classes(case, label_map), measure(array_CYX, channels))
+            Source(
+                case.name, array_CYX, true_classes(case, label_map), measure(array_CYX, channels)
+            )
         )
     return sources
 
@@ -369,7 +373,10 @@ def _plan_steps(
     minutes = config.train.minutes
     if minutes is None:
         raise ConfigError(
-            "config-no-budget", "train", expected="--minutes or --steps", found="neither",
+            "config-no-budget",
+            "train",
+            expected="--minutes or --steps",
+            found="neither",
             remedy="add --minutes 10",
         )
     stepper = Stepper(_network(config), config.train, numerics.layout, numerics.precision)
@@ -383,8 +390,10 @@ def _plan_steps(
     )
     steps = steps_within(
         minutes * 60 - (time.monotonic() - begun),
-        step_s=step_s, validation_s=validation_s,
-        validations=config.train.validations, reserve_s=reserve_s,
+        step_s=step_s,
+        validation_s=validation_s,
+        validations=config.train.validations,
+        reserve_s=reserve_s,
     )
     events.send(
         "message",
