@@ -78,7 +78,7 @@ class DataConfig(_Section):
     nearest_value: bool = False
     skip_unpaired: bool = False
     group_by: str | None = None
-    validation_share: Share = 0.15
+    validation_share: Share = 0.1
     test_share: Share = 0.2
 
 
@@ -100,16 +100,16 @@ class AugmentConfig(_Section):
     """
 
     flip: Share = 0.5
-    rotate_deg: Annotated[float, Field(ge=0.0, le=180.0)] = 30.0
+    rotate_deg: Annotated[float, Field(ge=0.0, le=180.0)] = 45.0
     scale: NonNegative = 0.25
-    elastic_px: NonNegative = 6.0
+    elastic_px: NonNegative = 8.0
     elastic_grid: Annotated[int, Field(ge=2, le=16)] = 3
-    gamma: NonNegative = 0.3
+    gamma: NonNegative = 0.4
     brightness: NonNegative = 0.2
-    contrast: NonNegative = 0.25
+    contrast: NonNegative = 0.3
     blur_px: NonNegative = 1.0
-    noise: NonNegative = 0.15
-    share: Share = 0.3
+    noise: NonNegative = 0.2
+    share: Share = 0.4
 
 
 class TrainConfig(_Section):
@@ -143,8 +143,8 @@ class TrainConfig(_Section):
     warmup_share: Share = 0.05
     weight_decay: NonNegative = 1e-2
     clip_norm: Positive = 1.0
-    average: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.99
-    foreground_share: Share = 0.33
+    average: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.995
+    foreground_share: Share = 0.43
     validations: Annotated[int, Field(ge=1)] = 10
     precision: Precision = "auto"
     layout: Layout = "auto"

@@ -168,7 +168,7 @@ def _not_finite(what: str, value: float, step: int) -> TrainingError:
         found=str(value),
         remedy=(
             "the weights before this step are kept; lower the rate (--set learning_rate=5e-4) or "
-            "use --set precision=float32, then train again"
+            "use --set train.precision=float32, then train again"
         ),
     )
 

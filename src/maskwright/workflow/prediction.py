@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 
 from maskwright.config import PredictConfig, RunConfig
 from maskwright.data.files import find_images
+from maskwright.data.intensity import select_channels
 from maskwright.data.labels import LabelMap
-from maskwright.errors import OutputError
+from maskwright.errors import DataError, OutputError
 from maskwright.io.durable import write_text
+from maskwright.io.image import Image
 from maskwright.io.probabilities import write_probabilities
 from maskwright.io.registry import mask_suffix, read_header, read_image, write_mask
 from maskwright.io.run_folder import RunFolder
@@ -139,6 +141,7 @@ def predict(
     for path, file in zip(images, files, strict=True):
         begun = time.monotonic()
         image = read_image(path)
+        _check_channels(path, image, predictor.channels)
 
         def tick(name: str = path.name) -> None:
             nonlocal done
@@ -173,6 +176,20 @@ def predict(
     write_text(target / SUMMARY_NAME, json.dumps(summary, indent=2) + "\n")
     events.send("end", images=len(images), out=str(target))
     return Predictions(target, tuple(files), tuple(written))
+
+
+def _check_channels(path: Path, image: Image, channels: int) -> None:
+    """Refuse an image of other channels by its name, before a tile is computed."""
+    try:
+        select_channels(image.array, channels)
+    except DataError as error:
+        raise DataError(
+            error.code,
+            str(path),
+            expected=error.expected,
+            found=error.found,
+            remedy=error.remedy,
+        ) from error
 
 
 def _check_targets(
