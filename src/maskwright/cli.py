@@ -6,6 +6,7 @@ Nothing heavy is imported before a command runs, so that ``--help`` answers at o
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from maskwright.errors import MaskwrightError
+from maskwright.errors import Interrupted, MaskwrightError
 
 if TYPE_CHECKING:
     from maskwright.evaluate.summary import Summary
@@ -58,7 +59,11 @@ def _events(quiet: bool) -> Iterator[Events]:
     from maskwright.progress import Events, TerminalBar
 
     with TerminalBar(quiet=quiet) as bar:
-        yield Events([bar])
+        try:
+            yield Events([bar])
+        except KeyboardInterrupt as error:
+            remedy = "run the same command again; finished files are whole"
+            raise Interrupted(signal.SIGINT, "the command", remedy=remedy) from error
 
 
 def _print_json(values: Any) -> None:
@@ -327,6 +332,18 @@ def main() -> None:
     except MaskwrightError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_status)
+    except OSError as error:
+        # What the system refuses (no permission, a full disk) is told, not traced.
+        where = error.filename or "the system"
+        typer.echo(f"error: {where}: {error.strerror or error}. [system]", err=True)
+        sys.exit(2)
+    except MemoryError:
+        typer.echo(
+            "error: not enough memory. For prediction use a smaller --tile, for training --set "
+            "batch=2 or --set patch_px=128. [memory]",
+            err=True,
+        )
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -160,7 +160,7 @@ def _train(
     for name, value in seconds.items():
         events.send("measured", numerics=name, step_s=round(value, 4))
     events.send("message", text=_numerics_sentence(numerics, seconds))
-    validate = _validator(held, config)
+    validate = _validator(held, config, numerics)
     if config.train.steps is None:
         config = _plan_steps(config, numerics, sampler, validate, split, begun, events)
     config = _with(config, layout=numerics.layout, precision=numerics.precision)
@@ -331,13 +331,15 @@ def _numerics_sentence(numerics: Numerics, seconds: Mapping[str, float]) -> str:
 
 
 def _validator(
-    held: Sequence[Source], config: RunConfig
+    held: Sequence[Source], config: RunConfig, numerics: Numerics
 ) -> Callable[[UNet], dict[str, tuple[float, ...]]]:
     """Predicts whole validation images as the finished network would."""
     classes = config.model.classes
+    # The number format was measured already.
+    settings = config.predict.model_copy(update={"precision": numerics.precision})
 
     def validate(network: UNet) -> dict[str, tuple[float, ...]]:
-        predictor = Predictor.build(network, config.predict)
+        predictor = Predictor.build(network, settings)
         scores = [
             score_case(
                 source.name,
