@@ -32,6 +32,7 @@ from maskwright.plan.machine import describe_machine
 from maskwright.predict.predictor import most_probable, predict_probabilities
 from maskwright.progress import Events
 from maskwright.report.figures import write_overlay
+from maskwright.workflow.loading import true_classes
 from maskwright.workflow.prediction import PROBABILITIES_NAME, Predictor, labels_of
 from maskwright.workflow.run import Predictions, Run
 from maskwright.workflow.settings import parse_labels
@@ -294,23 +295,6 @@ class _RunScorer:
         )
         self.predicting_s += time.monotonic() - start
         return probabilities_KYX
-
-
-def true_classes(case: Case, label_map: LabelMap) -> NDArray[np.uint8]:
-    """The class ids of a case's mask, shape ``(Y, X)``.
-
-    Raises:
-        DataError: When the case has no mask, or a value without a meaning.
-    """
-    if case.mask is None:
-        raise DataError(
-            "mask-missing",
-            str(case.image),
-            expected="a mask",
-            found="none",
-            remedy="run `maskwright check`",
-        )
-    return label_map.encode(read_mask(case.mask), subject=str(case.mask))
 
 
 def _is_simulated(root: Path) -> bool:

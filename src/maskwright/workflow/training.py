@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,8 +11,6 @@ import numpy as np
 from maskwright import geometry
 from maskwright.config import ModelConfig, RunConfig, TrainConfig
 from maskwright.data.check import CheckReport, check_dataset
-from maskwright.data.dataset import Case
-from maskwright.data.intensity import measure
 from maskwright.data.labels import LabelMap
 from maskwright.data.sampler import PatchSampler, Source
 from maskwright.data.split import (
@@ -25,7 +22,6 @@ from maskwright.data.split import (
 )
 from maskwright.errors import ConfigError, DataError
 from maskwright.evaluate.case import score_case
-from maskwright.io.registry import read_image
 from maskwright.io.run_folder import RunFolder
 from maskwright.nn.unet import UNet, build_unet
 from maskwright.plan.machine import Numerics, candidates, fastest
@@ -33,14 +29,17 @@ from maskwright.predict.predictor import predict_classes
 from maskwright.progress import EventLog, Events
 from maskwright.train.schedule import steps_within
 from maskwright.train.trainer import Stepper, fit, rehearse
+from maskwright.workflow.loading import hash_sources, load_sources
 from maskwright.workflow.prediction import Predictor
 from maskwright.workflow.run import Run
-from maskwright.workflow.scoring import score_run, true_classes
+from maskwright.workflow.scoring import score_run
 from maskwright.workflow.settings import resolve
 
 _REHEARSAL_SHARE = 0.02
 _REHEARSAL_MOST_S = 10.0
-_SCORING_PER_IMAGE_S = 1.0
+# Kept back from the budget for the final scores, baselines, overlays and the report; measured.
+_SCORING_S = 3.0
+_SCORING_S_PER_MEGAPIXEL = 2.0
 
 
 def train(
@@ -162,7 +161,9 @@ def _train(
     events.send("message", text=_numerics_sentence(numerics, seconds))
     validate = _validator(held, config, numerics)
     if config.train.steps is None:
-        config = _plan_steps(config, numerics, sampler, validate, split, begun, events)
+        megapixels = sum(y * x * n for (y, x), n in report.sizes.items()) / 1e6
+        mean = megapixels / max(1, len(report.cases))
+        config = _plan_steps(config, numerics, sampler, validate, split, mean, begun, events)
     config = _with(config, layout=numerics.layout, precision=numerics.precision)
     folder.write_config(config)
     stepper = Stepper(_network(config), config.train, numerics.layout, numerics.precision)
@@ -255,43 +256,6 @@ def _patch(train: TrainConfig, model: ModelConfig, largest_px: int) -> int:
     return min(train.patch_px, needed)
 
 
-def _chosen(cases: Sequence[Case], names: Sequence[str]) -> list[Case]:
-    by_name = {case.name: case for case in cases}
-    return [by_name[name] for name in names]
-
-
-def load_sources(
-    cases: Sequence[Case], names: Sequence[str], label_map: LabelMap, channels: int
-) -> list[Source]:
-    """Decode the named cases into memory, images in their own data type.
-
-    Args:
-        cases: All cases.
-        names: Which to load, in this order.
-        label_map: Meaning of mask values.
-        channels: Channels the network takes.
-    """
-    sources = []
-    for case in _chosen(cases, names):
-        array_CYX = read_image(case.image).array
-        sources.append(
-            Source(
-                case.name, array_CYX, true_classes(case, label_map), measure(array_CYX, channels)
-            )
-        )
-    return sources
-
-
-def hash_sources(sources: Sequence[Source]) -> str:
-    """SHA-256 of names, pixels and classes: changes when the data do."""
-    digest = hashlib.sha256()
-    for source in sorted(sources, key=lambda s: s.name):
-        digest.update(source.name.encode())
-        digest.update(np.ascontiguousarray(source.image_CYX).data)
-        digest.update(source.classes_YX.data)
-    return digest.hexdigest()
-
-
 def _sampler(sources: Sequence[Source], config: RunConfig) -> PatchSampler:
     model, train_config = config.model, config.train
     return PatchSampler(
@@ -369,6 +333,7 @@ def _plan_steps(
     sampler: PatchSampler,
     validate: Callable[[UNet], dict[str, tuple[float, ...]]],
     split: Split,
+    mean_megapixels: float,
     begun: float,
     events: Events,
 ) -> RunConfig:
@@ -387,9 +352,8 @@ def _plan_steps(
     validation_s = time.monotonic() - start
     seconds = min(_REHEARSAL_MOST_S, _REHEARSAL_SHARE * minutes * 60)
     step_s = rehearse(stepper, sampler, seconds)
-    reserve_s = max(1, len(split.test)) * (
-        _SCORING_PER_IMAGE_S + validation_s / max(1, len(split.validation))
-    )
+    images = max(1, len(split.test) or len(split.validation))
+    reserve_s = _SCORING_S + _SCORING_S_PER_MEGAPIXEL * images * mean_megapixels
     steps = steps_within(
         minutes * 60 - (time.monotonic() - begun),
         step_s=step_s,

@@ -1,0 +1,66 @@
+"""Annotated images in memory, as training and scoring need them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskwright.data.dataset import Case
+from maskwright.data.intensity import measure
+from maskwright.data.labels import LabelMap
+from maskwright.data.sampler import Source
+from maskwright.errors import DataError
+from maskwright.io.registry import read_image, read_mask
+
+
+def true_classes(case: Case, label_map: LabelMap) -> NDArray[np.uint8]:
+    """The class ids of a case's mask, shape ``(Y, X)``.
+
+    Raises:
+        DataError: When the case has no mask, or a value without a meaning.
+    """
+    if case.mask is None:
+        raise DataError(
+            "mask-missing",
+            str(case.image),
+            expected="a mask",
+            found="none",
+            remedy="run `maskwright check`",
+        )
+    return label_map.encode(read_mask(case.mask), subject=str(case.mask))
+
+
+def load_sources(
+    cases: Sequence[Case], names: Sequence[str], label_map: LabelMap, channels: int
+) -> list[Source]:
+    """Decode the named cases into memory, images in their own data type.
+
+    Args:
+        cases: All cases.
+        names: Which to load, in this order.
+        label_map: Meaning of mask values.
+        channels: Channels the network takes.
+    """
+    by_name = {case.name: case for case in cases}
+    sources = []
+    for case in (by_name[name] for name in names):
+        array_CYX = read_image(case.image).array
+        sources.append(
+            Source(
+                case.name, array_CYX, true_classes(case, label_map), measure(array_CYX, channels)
+            )
+        )
+    return sources
+
+
+def hash_sources(sources: Sequence[Source]) -> str:
+    """SHA-256 of names, pixels and classes: changes when the data do."""
+    digest = hashlib.sha256()
+    for source in sorted(sources, key=lambda s: s.name):
+        digest.update(source.name.encode())
+        digest.update(np.ascontiguousarray(source.image_CYX).data)
+        digest.update(source.classes_YX.data)
+    return digest.hexdigest()
