@@ -1,0 +1,67 @@
+"""The engine computes what the network computes, folded and in either number format."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from maskwright.config import ModelConfig
+from maskwright.nn.unet import UNet, build_unet
+from maskwright.predict.engine import torch_engine
+from maskwright.predict.predictor import most_probable
+
+
+@pytest.fixture
+def network() -> UNet:
+    network = build_unet(ModelConfig(depth=2, width=8, classes=3), seed=0)
+    for _ in range(5):
+        network(torch.randn(2, 1, 64, 64) + 0.5)
+    return network.eval()
+
+
+@pytest.fixture
+def tiles() -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(2, 1, 64, 48)).astype(np.float32)
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+def test_float32_is_the_softmax_of_the_network(
+    network: UNet, tiles: np.ndarray, layout: str
+) -> None:
+    with torch.no_grad():
+        expected = network(torch.from_numpy(tiles))["logits"].softmax(1).numpy()
+    found = torch_engine(network, layout=layout)(tiles)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_bfloat16_stays_close_and_is_not_rounded_to_eight_bits(
+    network: UNet, tiles: np.ndarray
+) -> None:
+    exact = torch_engine(network)(tiles)
+    found = torch_engine(network, precision="bfloat16")(tiles)
+    assert np.abs(found - exact).max() < 0.05
+    assert len(np.unique(found)) > 0.5 * found.size
+    np.testing.assert_allclose(found.sum(1), 1, atol=1e-5)
+
+
+def test_the_network_itself_is_left_alone(network: UNet, tiles: np.ndarray) -> None:
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    torch_engine(network, precision="bfloat16")(tiles)
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, before[name])
+        assert tensor.dtype == before[name].dtype
+
+
+def test_a_batch_equals_its_singles(network: UNet, tiles: np.ndarray) -> None:
+    engine = torch_engine(network)
+    singles = np.concatenate([engine(tile[None]) for tile in tiles])
+    np.testing.assert_allclose(engine(tiles), singles, atol=1e-6)
+
+
+def test_the_most_probable_class_prefers_the_lower_on_a_tie() -> None:
+    two = np.array([[[0.5, 0.4]], [[0.5, 0.6]]], np.float32)
+    three = np.array([[[0.4, 0.1]], [[0.4, 0.2]], [[0.2, 0.7]]], np.float32)
+    assert most_probable(two).tolist() == [[0, 1]]
+    assert most_probable(three).tolist() == [[0, 2]]
