@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from maskwright.errors import MaskwrightError
     from maskwright.nn.unet import build_unet
     from maskwright.workflow.prediction import predict
+    from maskwright.workflow.predictions import Predictions
     from maskwright.workflow.reporting import report
-    from maskwright.workflow.run import Predictions, Run, open_run
+    from maskwright.workflow.run import Run, open_run
     from maskwright.workflow.scoring import Evaluation, evaluate
     from maskwright.workflow.training import train
 
@@ -46,7 +47,7 @@ _HOME = {
     "MaskwrightError": ("errors", "MaskwrightError"),
     "ModelConfig": ("config", "ModelConfig"),
     "PredictConfig": ("config", "PredictConfig"),
-    "Predictions": ("workflow.run", "Predictions"),
+    "Predictions": ("workflow.predictions", "Predictions"),
     "Run": ("workflow.run", "Run"),
     "RunConfig": ("config", "RunConfig"),
     "TrainConfig": ("config", "TrainConfig"),

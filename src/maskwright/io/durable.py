@@ -61,6 +61,28 @@ def replace_file(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def make_folder(path: Path, *, subject: str) -> None:
+    """Make a folder and those above it, if they are not there yet.
+
+    Args:
+        path: The folder.
+        subject: What it is called in a message, such as ``--out masks``.
+
+    Raises:
+        OutputError: When it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            "output-folder",
+            subject,
+            expected="a folder that can be made",
+            found=error.strerror or str(error),
+            remedy="choose another place",
+        ) from error
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write bytes durably.
 

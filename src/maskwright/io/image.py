@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -10,6 +12,20 @@ from numpy.typing import NDArray
 
 Number = TypeVar("Number", int, float)
 
+# What image libraries are known to raise for damaged files.
+DECODER_ERRORS = (
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    EOFError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
 MAX_PIXELS = 500_000_000
 """Largest number of pixels a file may declare: 22 000 × 22 000, far above a camera's picture and
 below what a forged header of a few bytes could ask for."""

@@ -21,6 +21,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from maskwright.errors import ImageReadError, OutputError
 from maskwright.io.image import (
+    DECODER_ERRORS,
     MAX_PIXELS,
     Header,
     Image,
@@ -37,22 +38,7 @@ _OPENERS: dict[str, type[ImageFile]] = {
     "GIF": GifImageFile,
 }
 
-# What Pillow's decoders are known to raise for damaged files.
-_DECODER_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    ArithmeticError,
-    AssertionError,
-    EOFError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-    Pillow.DecompressionBombError,
-)
+_DECODER_ERRORS = (*DECODER_ERRORS, SyntaxError, Pillow.DecompressionBombError)
 
 _ORIENTATION = 0x0112
 

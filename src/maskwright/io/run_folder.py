@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from maskwright.config import RunConfig, parse_config
 from maskwright.errors import OutputError, RunError
-from maskwright.io.durable import write_text
+from maskwright.io.durable import make_folder, write_text
 
 
 @dataclass(frozen=True)
@@ -150,16 +150,7 @@ class RunFolder:
                 found="one that holds files",
                 remedy="choose another name, or continue that run with --resume",
             )
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(
-                "output-failed",
-                f"--out {self.path}",
-                expected="a folder that can be made",
-                found=error.strerror or str(error),
-                remedy="choose another place",
-            ) from error
+        make_folder(self.path, subject=f"--out {self.path}")
 
     @contextmanager
     def lock(self) -> Iterator[None]:

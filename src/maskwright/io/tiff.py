@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import struct
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from maskwright.errors import ImageReadError, OutputError
 from maskwright.io import tiff_tags
 from maskwright.io.image import (
+    DECODER_ERRORS,
     MAX_PIXELS,
     Header,
     Image,
@@ -25,21 +25,6 @@ from maskwright.io.image import (
 
 if TYPE_CHECKING:
     import tifffile
-
-# What tifffile and its codecs are known to raise for damaged files.
-_DECODER_ERRORS = (
-    OSError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    ArithmeticError,
-    AssertionError,
-    EOFError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-)
 
 _NEW_SUBFILE_TYPE = 254
 _REDUCED_OR_TRANSPARENCY = 0b101  # bits of NewSubfileType: a smaller version, a transparency mask
@@ -207,7 +192,7 @@ def _opened(path: Path) -> Iterator[tuple[tifffile.TiffFile, tifffile.TiffPage]]
             found="too little memory",
             remedy="close other programs",
         ) from error
-    except _DECODER_ERRORS as error:
+    except DECODER_ERRORS as error:
         raise _damaged(path, str(error) or type(error).__name__) from error
 
 

@@ -17,7 +17,7 @@ from maskwright.data.files import find_images
 from maskwright.data.intensity import select_channels
 from maskwright.data.labels import LabelMap
 from maskwright.errors import DataError, OutputError
-from maskwright.io.durable import write_text
+from maskwright.io.durable import make_folder, write_text
 from maskwright.io.image import Image
 from maskwright.io.probabilities import write_probabilities
 from maskwright.io.registry import mask_suffix, read_header, read_image, write_mask
@@ -35,7 +35,7 @@ from maskwright.predict.predictor import (
 from maskwright.progress import Events
 from maskwright.tiling import TileRule
 from maskwright.train.diagnosis import ONE_CLASS_SHARE
-from maskwright.workflow.run import Predictions
+from maskwright.workflow.predictions import Predictions
 
 SUMMARY_NAME = "predictions.json"
 PROBABILITIES_NAME = "probabilities"
@@ -133,7 +133,7 @@ def predict(
     predictor = Predictor.build(network, config.predict, tile=tile)
     events.send("start", images=len(images), numerics=predictor.numerics)
     labels = LabelMap.from_config(config.data)
-    _make_folder(target / PROBABILITIES_NAME if probabilities else target)
+    make_folder(target / PROBABILITIES_NAME if probabilities else target, subject=f"--out {out}")
     written: list[Path] = []
     records: list[dict[str, Any]] = []
     tiles = [predictor.tiles(read_header(path).size) for path in images]
@@ -221,19 +221,6 @@ def _check_targets(
             found=f"{len(existing)}, such as {existing[0].name}",
             remedy="choose another folder, or replace them with --overwrite",
         )
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            "output-failed",
-            f"--out {path}",
-            expected="a folder that can be made",
-            found=error.strerror or str(error),
-            remedy="choose another place",
-        ) from error
 
 
 def _record(

@@ -1,47 +1,16 @@
-"""A finished run and its predictions, as Python objects."""
+"""A finished run as a Python object."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from maskwright.config import RunConfig
 from maskwright.io.run_folder import RunFolder
 from maskwright.progress import Events
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """Masks that were written, one a image.
-
-    Args:
-        folder: Where they are.
-        files: Their paths, in the order of the images.
-        probabilities: Paths of the probabilities, empty when they were not asked for.
-
-    Example:
-        ``for mask_YX in predictions.arrays(): ...``
-    """
-
-    folder: Path
-    files: tuple[Path, ...]
-    probabilities: tuple[Path, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def arrays(self) -> Iterator[NDArray[Any]]:
-        """The masks, one after the other, shape ``(Y, X)`` (``(Y, X, 3)`` for colours)."""
-        from maskwright.io.registry import read_mask
-
-        for path in self.files:
-            array_CYX = read_mask(path).array
-            yield array_CYX[0] if array_CYX.shape[0] == 1 else np.moveaxis(array_CYX, 0, -1)
+from maskwright.workflow.predictions import Predictions
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,8 @@ from maskwright.progress import Events
 from maskwright.report.figures import write_overlay
 from maskwright.workflow.loading import true_classes
 from maskwright.workflow.prediction import PROBABILITIES_NAME, Predictor, labels_of
-from maskwright.workflow.run import Predictions, Run
+from maskwright.workflow.predictions import Predictions
+from maskwright.workflow.run import Run
 from maskwright.workflow.settings import parse_labels
 
 _BASELINE_TRAINING_IMAGES = 20
