@@ -104,6 +104,9 @@ def train(
     )
     if going_on:
         config = folder.read_config()
+        events.send(
+            "message", text=f"Resuming {out} with its own settings and split; others are not used."
+        )
     elif resume:
         events.send("message", text=f"Nothing to resume in {out}; starting from the beginning.")
     report = check(data, config, events=events)
