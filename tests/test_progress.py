@@ -58,6 +58,7 @@ def _stream() -> list[dict[str, object]]:
         {"kind": "stage", "text": "Train"},
         {"kind": "message", "text": "10 images [not markup]"},
         {"kind": "reading", "number": 1, "images": 2, "name": "a"},
+        {"kind": "busy", "text": "Measuring"},
         {"kind": "step", "step": 1, "total_steps": 2, "loss": 0.5, "dice": 0.4},
         {"kind": "validation", "step": 1, "loss": 0.5, "dice": {"cell": 0.25}},
         {"kind": "tile", "number": 1, "tiles": 3, "name": "a"},

@@ -2,7 +2,8 @@
 
 An event is a flat JSON object with a ``kind``::
 
-    start · step · validation · warning · message · checkpoint · case · end
+    stage · message · warning · reading · busy · measured · start · step · validation ·
+    checkpoint · tile · report · end
 """
 
 from __future__ import annotations
@@ -164,7 +165,7 @@ class TerminalBar:
         if not self._quiet:
             self._console.print(text, style=style, markup=False)
 
-    def _advance(self, doing: str, done: float, total: float, note: str = "") -> None:
+    def _advance(self, doing: str, done: float, total: float | None, note: str = "") -> None:
         if doing != self._doing:
             if self._task is not None:
                 self._progress.remove_task(self._task)
@@ -182,7 +183,11 @@ class TerminalBar:
         self._console.print(f"warning: {event['text']}", style="yellow", markup=False)
 
     def _on_reading(self, event: Event) -> None:
-        self._advance("Reading", event["number"], event["images"], event["name"])
+        doing = event.get("doing", "Reading")
+        self._advance(doing, event["number"], event["images"], event["name"])
+
+    def _on_busy(self, event: Event) -> None:
+        self._advance(event["text"], 0, None)
 
     def _on_tile(self, event: Event) -> None:
         self._advance("Predicting tiles", event["number"], event["tiles"], event["name"])

@@ -214,7 +214,7 @@ def score_run(run: Run, report: CheckReport, split: Split, *, events: Events) ->
     )
     scorer = _RunScorer(run, label_map, predictor, baselines)
     for number, name in enumerate(names, start=1):
-        events.send("reading", number=number, images=len(names), name=f"scoring {name}")
+        events.send("reading", doing="Scoring", number=number, images=len(names), name=name)
         scorer.score(by_name[name])
     evaluation = Evaluation(summarise(scorer.scores, label_map.names), tuple(scorer.scores))
     metrics = {

@@ -157,6 +157,7 @@ def _train(
     sources = load_sources(report.cases, split.train, label_map, config.model.channels)
     held = load_sources(report.cases, split.validation, label_map, config.model.channels)
     sampler = _sampler(sources, config)
+    events.send("busy", text="Measuring number formats")
     options = candidates(config.train.layout, config.train.precision)
     numerics, seconds = fastest(options, lambda option: _rehearsed_step(config, option, sampler))
     for name, value in seconds.items():
@@ -349,6 +350,7 @@ def _plan_steps(
             found="neither",
             remedy="add --minutes 10",
         )
+    events.send("busy", text="Measuring a step")
     stepper = Stepper(_network(config), config.train, numerics.layout, numerics.precision)
     start = time.monotonic()
     validate(stepper.average)
