@@ -3,12 +3,13 @@
 Plain runs the trained network as it is; ours folds the normalisation, chooses the number format
 and goes through the whole overlap-tile path, normalisation and argmax included.
 
-    python benchmarks/predict.py [--width 32] [--rounds 5]
+    python benchmarks/predict.py [--width 16 32] [--rounds 5]
 """
 
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,23 +23,17 @@ from maskwright.workflow.prediction import Predictor
 from measuring import median_ratio, take_turns, write_results
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--width", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--size", type=int, default=1536)
-    arguments = parser.parse_args()
-    model = ModelConfig(width=arguments.width)
+def measure(width: int, rounds: int, side: int) -> tuple[dict[str, Any], list[list[str]]]:
+    model = ModelConfig(width=width)
     network = build_unet(model, seed=0)
     network(torch.randn(2, 1, 64, 64))
     network.eval()
     predictor = Predictor.build(network, PredictConfig())
-    side = arguments.size
     image = np.random.default_rng(0).integers(0, 255, (1, side, side)).astype(np.uint8)
     tiles = predictor.rule.cover((side, side))
 
     def plain() -> None:
-        normal = (image.astype(np.float32) - image.mean()) / image.std()
+        normal = (image - np.float32(image.mean())) / np.float32(image.std())
         with torch.no_grad():
             for tile in tiles:
                 batch = torch.from_numpy(np.ascontiguousarray(read_mirrored(normal, tile.read)))
@@ -47,7 +42,7 @@ def main() -> None:
     def ours() -> None:
         predict_classes(image, predictor.engine, predictor.rule, 1)
 
-    seconds = take_turns({"plain": plain, "ours": ours}, rounds=arguments.rounds)
+    seconds = take_turns({"plain": plain, "ours": ours}, rounds=rounds)
     ratio = median_ratio(seconds["plain"], seconds["ours"])
     pixels = sum(tile.read[0].size * tile.read[1].size for tile in tiles)
     read = tiles[0].read[0].size
@@ -55,7 +50,7 @@ def main() -> None:
     operations = 2 * sum(layer.macs for layer in layers) * pixels // read**2
     values = sum(layer.size**2 * layer.channels for layer in layers) * pixels // read**2
     figures = {
-        "width": arguments.width,
+        "width": width,
         "image_px": side,
         "tiles": len(tiles),
         "computed_to_image_pixels": pixels / side**2,
@@ -66,21 +61,30 @@ def main() -> None:
         "floor_bytes": 2 * 2 * values,
         "megapixels_per_second": side**2 / 1e6 / float(np.median(seconds["ours"])),
     }
-    write_results(
-        "predict",
-        figures,
-        [
-            ["what", "value"],
-            ["network", f"U-Net, depth 4, width {arguments.width}, {side}² in {len(tiles)} tiles"],
-            ["ours runs as", predictor.numerics],
-            ["plain float32 NCHW, median s", f"{np.median(seconds['plain']):.2f}"],
-            ["ours, median s", f"{np.median(seconds['ours']):.2f}"],
-            ["plain / ours", f"{ratio:.2f}"],
-            ["computed to kept pixels", f"{pixels / side**2:.2f}"],
-            ["operations", f"{operations / 1e12:.2f} TFLOP"],
-            ["bytes moved at least", f"{2 * 2 * values / 1e9:.1f} GB"],
-        ],
-    )
+    table = [
+        ["what", "value"],
+        ["network", f"U-Net, depth 4, width {width}, {side}² in {len(tiles)} tiles"],
+        ["ours runs as", predictor.numerics],
+        ["plain float32 NCHW, median s", f"{np.median(seconds['plain']):.2f}"],
+        ["ours, median s", f"{np.median(seconds['ours']):.2f}"],
+        ["plain / ours", f"{ratio:.2f}"],
+        ["computed to kept pixels", f"{pixels / side**2:.2f}"],
+        ["operations", f"{operations / 1e12:.2f} TFLOP"],
+        ["bytes moved at least", f"{2 * 2 * values / 1e9:.1f} GB"],
+    ]
+    return figures, table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--width", type=int, nargs="+", default=[16, 32])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--size", type=int, default=1536)
+    arguments = parser.parse_args()
+    results = [measure(width, arguments.rounds, arguments.size) for width in arguments.width]
+    rows = zip(*(table for _, table in results), strict=True)
+    table = [[row[0][0], *(cells[1] for cells in row)] for row in rows]
+    write_results("predict", {"results": [figures for figures, _ in results]}, table)
 
 
 if __name__ == "__main__":

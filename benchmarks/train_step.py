@@ -3,12 +3,13 @@
 Plain means what most tools do on a CPU: the same network, loss and optimiser in float32 with
 contiguous tensors. Ours includes augmentation, averaging of the weights and gradient clipping.
 
-    python benchmarks/train_step.py [--width 32] [--rounds 5]
+    python benchmarks/train_step.py [--width 16 32] [--rounds 5]
 """
 
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,12 +25,8 @@ from maskwright.train.trainer import Stepper
 from measuring import median_ratio, take_turns, write_results
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--width", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
-    model = ModelConfig(width=arguments.width)
+def measure(width: int, rounds: int) -> tuple[dict[str, Any], list[list[str]]]:
+    model = ModelConfig(width=width)
     config = TrainConfig(steps=1)
     generator = np.random.default_rng(0)
     shape = (config.batch, config.patch_px, config.patch_px)
@@ -68,7 +65,7 @@ def main() -> None:
         apply_augmentation(drawn, image, truth)
 
     seconds = take_turns(
-        {"plain": plain, "ours": ours, "augmentation": augmentation}, rounds=arguments.rounds
+        {"plain": plain, "ours": ours, "augmentation": augmentation}, rounds=rounds
     )
     ratio = median_ratio(seconds["plain"], seconds["ours"])
     share = 1 / median_ratio(seconds["ours"], seconds["augmentation"])
@@ -79,7 +76,7 @@ def main() -> None:
     values = config.batch * sum(layer.size**2 * layer.channels for layer in layers)
     best = min(seconds["ours"])
     figures = {
-        "width": arguments.width,
+        "width": width,
         "batch": config.batch,
         "patch_px": config.patch_px,
         "numerics": str(chosen),
@@ -90,25 +87,33 @@ def main() -> None:
         "floor_bytes": 4 * 2 * values,
         "gflops_per_second": operations / best / 1e9,
     }
-    write_results(
-        "train_step",
-        figures,
-        [
-            ["what", "value"],
-            ["network", f"U-Net, depth 4, width {arguments.width}, batch 4 of 256²"],
-            ["ours runs as", str(chosen)],
-            ["plain float32 NCHW, median s", f"{np.median(seconds['plain']):.3f}"],
-            ["ours, median s", f"{np.median(seconds['ours']):.3f}"],
-            ["plain / ours", f"{ratio:.2f}"],
-            ["augmentation, share of our step", f"{share:.1%}"],
-            ["operations of a step", f"{operations / 1e9:.0f} GFLOP"],
-            ["bytes moved at least", f"{4 * 2 * values / 1e9:.2f} GB"],
-        ],
-    )
+    table = [
+        ["what", "value"],
+        ["network", f"U-Net, depth 4, width {width}, batch 4 of 256²"],
+        ["ours runs as", str(chosen)],
+        ["plain float32 NCHW, median s", f"{np.median(seconds['plain']):.3f}"],
+        ["ours, median s", f"{np.median(seconds['ours']):.3f}"],
+        ["plain / ours", f"{ratio:.2f}"],
+        ["augmentation, share of our step", f"{share:.1%}"],
+        ["operations of a step", f"{operations / 1e9:.0f} GFLOP"],
+        ["bytes moved at least", f"{4 * 2 * values / 1e9:.2f} GB"],
+    ]
+    return figures, table
 
 
 def _ignore(_: object) -> None:
     """A step that is only timed returns nothing."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--width", type=int, nargs="+", default=[16, 32])
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    results = [measure(width, arguments.rounds) for width in arguments.width]
+    rows = zip(*(table for _, table in results), strict=True)
+    table = [[row[0][0], *(cells[1] for cells in row)] for row in rows]
+    write_results("train_step", {"results": [figures for figures, _ in results]}, table)
 
 
 if __name__ == "__main__":

@@ -34,12 +34,12 @@ def soft_dice(
         >>> soft_dice(p, torch.tensor([[[1, 0]]]))
         tensor([0.8889, 0.8571])
     """
-    classes = probabilities_BKYX.shape[1]
-    truth_BKYX = functional.one_hot(truth_BYX.long(), classes).movedim(-1, 1)
-    truth_BKYX = truth_BKYX.to(probabilities_BKYX.dtype)
+    ids_K11 = torch.arange(probabilities_BKYX.shape[1], device=truth_BYX.device).view(-1, 1, 1)
+    # Booleans weigh an eighth of what a one-hot tensor of 64-bit integers does.
+    truth_BKYX = truth_BYX.unsqueeze(1) == ids_K11
     if valid_BYX is not None:
-        keep = valid_BYX.unsqueeze(1).to(probabilities_BKYX.dtype)
-        probabilities_BKYX, truth_BKYX = probabilities_BKYX * keep, truth_BKYX * keep
+        keep = valid_BYX.unsqueeze(1)
+        probabilities_BKYX, truth_BKYX = probabilities_BKYX * keep, truth_BKYX & keep.bool()
     axes = (0, 2, 3)
     overlap = (probabilities_BKYX * truth_BKYX).sum(axes)
     total = probabilities_BKYX.sum(axes) + truth_BKYX.sum(axes)
@@ -68,15 +68,34 @@ def segmentation_loss(
         >>> round(float(segmentation_loss("dice+ce", logits, torch.tensor([[[1]]]))), 4)
         0.0
     """
+    return loss_and_dice(name, logits_BKYX, truth_BYX, valid_BYX)[0]
+
+
+def loss_and_dice(
+    name: LossName, logits_BKYX: Tensor, truth_BYX: Tensor, valid_BYX: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The loss and, without a second pass, the soft Dice that progress shows.
+
+    Arguments as in :func:`segmentation_loss`.
+
+    Returns:
+        The scalar of :func:`segmentation_loss`, and the Dice of each class, shape ``(K,)``.
+
+    Example:
+        >>> logits = torch.tensor([[[[-20.0]], [[20.0]]]])
+        >>> loss_and_dice("ce", logits, torch.tensor([[[1]]]))[1]
+        tensor([1., 1.])
+    """
+    log_BKYX = logits_BKYX.log_softmax(1)
+    dice_K = soft_dice(log_BKYX.exp(), truth_BYX, valid_BYX)
     terms: list[Tensor] = []
     if "dice" in name:
-        dice = soft_dice(logits_BKYX.softmax(1), truth_BYX, valid_BYX)
-        terms.append(1 - dice.mean())
+        terms.append(1 - dice_K.mean())
     if "ce" in name.replace("dice", ""):
+        loss_BYX = functional.nll_loss(log_BKYX, truth_BYX.long(), reduction="none")
         if valid_BYX is None:
-            terms.append(functional.cross_entropy(logits_BKYX, truth_BYX.long()))
+            terms.append(loss_BYX.mean())
         else:
-            loss_BYX = functional.cross_entropy(logits_BKYX, truth_BYX.long(), reduction="none")
-            keep = valid_BYX.to(loss_BYX.dtype)
-            terms.append((loss_BYX * keep).sum() / keep.sum().clamp(min=1))
-    return torch.stack(terms).sum()
+            keep_BYX = valid_BYX.to(loss_BYX.dtype)
+            terms.append((loss_BYX * keep_BYX).sum() / keep_BYX.sum().clamp(min=1))
+    return torch.stack(terms).sum(), dice_K.detach()

@@ -25,7 +25,7 @@ from maskwright.nn.checkpoint import (
     write_checkpoint,
     write_model,
 )
-from maskwright.nn.losses import segmentation_loss, soft_dice
+from maskwright.nn.losses import loss_and_dice
 from maskwright.nn.unet import UNet
 from maskwright.progress import Events
 from maskwright.train.diagnosis import Validation, diagnose
@@ -95,7 +95,7 @@ class Stepper:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             logits_BKYX = self.network(image_BCYX)["logits"]
         logits_BKYX = logits_BKYX.float()
-        loss = segmentation_loss(self.config.loss, logits_BKYX, truth_BYX)
+        loss, dice_K = loss_and_dice(self.config.loss, logits_BKYX, truth_BYX)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise _not_finite("loss", value, step)
@@ -110,9 +110,7 @@ class Stepper:
             raise _not_finite("gradient", norm, step)
         self.optimiser.step()
         self._update_average(step)
-        with torch.no_grad():
-            dice = float(soft_dice(logits_BKYX.softmax(1), truth_BYX).mean())
-        return StepResult(value, dice)
+        return StepResult(value, float(dice_K.mean()))
 
     @torch.no_grad()
     def _update_average(self, step: int) -> None:
