@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 
-from maskwright.plan.machine import ALL_NUMERICS, Numerics, candidates, describe_machine, fastest
+from maskwright.plan.machine import (
+    ALL_NUMERICS,
+    Numerics,
+    candidates,
+    describe_machine,
+    fastest,
+    reuse_memory,
+)
 
 
 def test_auto_leaves_all_and_a_choice_leaves_one() -> None:
@@ -37,6 +44,12 @@ def test_the_option_that_does_least_work_wins_and_slow_ones_are_dropped() -> Non
     assert set(seconds) == {str(option) for option in ALL_NUMERICS}
     assert calls[ALL_NUMERICS[0]] == 2  # a warm-up and one round, 27 times as slow
     assert calls[best] == 4
+
+
+def test_memory_is_reused_where_the_library_can_be_asked() -> None:
+    import platform
+
+    assert reuse_memory() is (platform.libc_ver()[0] == "glibc")
 
 
 def test_the_machine_is_described_in_words() -> None:

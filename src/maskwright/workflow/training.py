@@ -24,7 +24,7 @@ from maskwright.errors import ConfigError, DataError
 from maskwright.evaluate.case import score_case
 from maskwright.io.run_folder import RunFolder
 from maskwright.nn.unet import UNet, build_unet
-from maskwright.plan.machine import Numerics, candidates, fastest
+from maskwright.plan.machine import Numerics, candidates, fastest, reuse_memory
 from maskwright.predict.predictor import predict_classes
 from maskwright.progress import EventLog, Events
 from maskwright.train.schedule import steps_within
@@ -89,6 +89,7 @@ def train(
         ``run = train("data", "runs/cells", minutes=10)``
     """
     begun = time.monotonic()
+    reuse_memory()
     events = events or Events()
     folder = RunFolder(Path(out))
     going_on = resume and folder.config.exists()
