@@ -77,6 +77,7 @@ def check(
     objects: ObjectIds = None,
     group_by: GroupBy = None,
     settings: Settings = None,
+    pairs: Annotated[bool, typer.Option("--pairs", help="List every image and its mask.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -99,7 +100,7 @@ def check(
     if as_json:
         _print_json(report.to_json())
     elif not quiet:
-        typer.echo("\n".join(report.lines()))
+        typer.echo("\n".join([*(report.pairs() if pairs else ()), *report.lines()]))
     else:
         report.raise_if_refused()
     if not report.ok:

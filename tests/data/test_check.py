@@ -252,3 +252,15 @@ def test_masks_without_an_image_are_refused_in_real_data() -> None:
     report = check_dataset(SHARED / "lungs")
     assert [problem.code for problem in report.refusals] == ["mask-orphan"]
     assert any("1.1%" in problem.message for problem in report.problems)
+
+
+def test_pairs_are_listed_by_the_names_a_person_knows(tmp_path: Path) -> None:
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    for index, name in enumerate(("a", "b", "c")):
+        Pillow.fromarray(_pixels(index)).save(tmp_path / "images" / f"{name}.png")
+        Pillow.fromarray(_mask(index + 9)).save(tmp_path / "masks" / f"{name}_mask.png")
+    report = check_dataset(tmp_path)
+    assert report.pairs()[2] == "images/c.png + masks/c_mask.png"
+    first = "3 pairs: images/a.png + masks/a_mask.png, images/b.png + masks/b_mask.png and 1 more"
+    assert report.lines()[0] == first

@@ -83,6 +83,10 @@ class CheckReport:
     def lines(self) -> list[str]:
         """The report as lines for the terminal."""
         lines = []
+        if self.cases:
+            shown = self.pairs()
+            more = f" and {len(shown) - 2} more" if len(shown) > 2 else ""
+            lines.append(f"{len(shown)} pairs: {', '.join(shown[:2])}{more}")
         if self.sizes:
             lines.append(
                 f"{sum(self.sizes.values())} images, "
@@ -107,6 +111,16 @@ class CheckReport:
         elif self.cases:
             lines.append("ready for training")
         return lines
+
+    def pairs(self) -> list[str]:
+        """Each image with its mask, relative to the folder."""
+        return [
+            f"{self._inside(case.image)} + {self._inside(case.mask) if case.mask else 'no mask'}"
+            for case in self.cases
+        ]
+
+    def _inside(self, path: Path) -> str:
+        return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain values."""
