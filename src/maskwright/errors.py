@@ -44,7 +44,10 @@ class MaskwrightError(Exception):
         self.found = found
         self.remedy = remedy
         sentence = remedy[:1].upper() + remedy[1:].rstrip(".")
-        super().__init__(f"{subject}: expected {expected}, found {found}. {sentence}. [{code}]")
+        stop = "" if sentence.endswith("?") else "."
+        super().__init__(
+            f"{subject}: expected {expected}, found {found}. {sentence}{stop} [{code}]"
+        )
 
 
 class ConfigError(MaskwrightError):
