@@ -81,7 +81,16 @@ class CheckReport:
         )
 
     def lines(self) -> list[str]:
-        """The report as lines for the terminal."""
+        """The report as lines for the terminal: the facts, then the verdict."""
+        refused = len(self.refusals)
+        if refused:
+            verdict = [f"{refused} problem{'s' if refused > 1 else ''} to mend before training"]
+        else:
+            verdict = ["ready for training"] if self.cases else []
+        return [*self.facts(), *verdict]
+
+    def facts(self) -> list[str]:
+        """What there is, what it means, and what is wrong, a sentence each."""
         lines = []
         if self.cases:
             shown = self.pairs()
@@ -104,13 +113,7 @@ class CheckReport:
                     self.label_map.describe(), self.class_shares, strict=True
                 )
             ]
-        lines += [problem.line() for problem in self.problems]
-        refused = len(self.refusals)
-        if refused:
-            lines.append(f"{refused} problem{'s' if refused > 1 else ''} to mend before training")
-        elif self.cases:
-            lines.append("ready for training")
-        return lines
+        return lines + [problem.line() for problem in self.problems]
 
     def pairs(self) -> list[str]:
         """Each image with its mask, relative to the folder."""
