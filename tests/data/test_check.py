@@ -59,7 +59,7 @@ def test_a_sound_data_set_is_ready(root: Path) -> None:
     assert report.present["a"] == (0, 1)
     report.raise_if_refused()
     lines = report.lines()
-    assert lines[0] == "4 images, grey, uint8"
+    assert lines[1] == "4 images, grey, uint8"
     assert any("value 255 is read as class 1 'foreground'" in line for line in lines)
     assert lines[-1] == "ready for training"
 

@@ -225,7 +225,7 @@ def score_run(run: Run, report: CheckReport, split: Split, *, events: Events) ->
             method: summarise(scores, label_map.names).to_json()
             for method, scores in scorer.baseline_scores.items()
         },
-        "data": {"root": str(report.root), "hash": facts.get("data_hash"), "facts": report.lines()},
+        "data": {"root": str(report.root), "hash": facts.get("data_hash"), "facts": report.facts()},
         "model_step": facts.get("step"),
         "prediction_numerics": predictor.numerics,
         "timings_s": {
