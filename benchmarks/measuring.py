@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +16,45 @@ from maskwright.plan.machine import describe_machine
 RESULTS = Path(__file__).parent / "results"
 
 
+def _serve(link: Connection, prepare: Callable[..., Callable[[], None]], arguments: tuple) -> None:
+    run = prepare(*arguments)
+    while link.recv():
+        start = time.perf_counter()
+        run()
+        link.send(time.perf_counter() - start)
+
+
 def take_turns(
-    runs: Mapping[str, Callable[[], None]], *, rounds: int, warmups: int = 1
+    runs: Mapping[str, Callable[..., Callable[[], None]]],
+    arguments: tuple[Any, ...],
+    *,
+    rounds: int,
+    warmups: int = 2,
 ) -> dict[str, list[float]]:
-    """Seconds of each run, taking turns so that a slow moment of the machine hits all alike."""
-    for _ in range(warmups):
-        for run in runs.values():
-            run()
+    """Seconds of each run, each in a process of its own so that no setting of one helps another.
+
+    They take turns, so that a slow moment of the machine hits all alike.
+
+    Args:
+        runs: Functions at the top of a module that prepare a run and return it.
+        arguments: What each is called with.
+        rounds: Counted runs of each.
+        warmups: Runs before those.
+    """
+    context = multiprocessing.get_context("spawn")
+    links: dict[str, Connection] = {}
+    for name, prepare in runs.items():
+        links[name], far = context.Pipe()
+        context.Process(target=_serve, args=(far, prepare, arguments), daemon=True).start()
     seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(rounds):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - start)
+    for number in range(warmups + rounds):
+        for name, link in links.items():
+            link.send(True)
+            elapsed = link.recv()
+            if number >= warmups:
+                seconds[name].append(elapsed)
+    for link in links.values():
+        link.send(False)
     return seconds
 
 

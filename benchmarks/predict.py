@@ -9,40 +9,59 @@ and goes through the whole overlap-tile path, normalisation and argmax included.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from maskwright import geometry
 from maskwright.config import ModelConfig, PredictConfig
-from maskwright.nn.unet import build_unet
+from maskwright.nn.unet import UNet, build_unet
 from maskwright.predict.predictor import predict_classes
 from maskwright.tiling import read_mirrored
 from maskwright.workflow.prediction import Predictor
 from measuring import median_ratio, take_turns, write_results
 
 
-def measure(width: int, rounds: int, side: int) -> tuple[dict[str, Any], list[list[str]]]:
-    model = ModelConfig(width=width)
-    network = build_unet(model, seed=0)
+def prepare(width: int, side: int) -> tuple[UNet, Predictor, NDArray[np.uint8]]:
+    torch.manual_seed(0)
+    network = build_unet(ModelConfig(width=width), seed=0)
     network(torch.randn(2, 1, 64, 64))
     network.eval()
-    predictor = Predictor.build(network, PredictConfig())
     image = np.random.default_rng(0).integers(0, 255, (1, side, side)).astype(np.uint8)
+    return network, Predictor.build(network, PredictConfig()), image
+
+
+def plain(width: int, side: int) -> Callable[[], None]:
+    network, predictor, image = prepare(width, side)
     tiles = predictor.rule.cover((side, side))
 
-    def plain() -> None:
+    def run() -> None:
         normal = (image - np.float32(image.mean())) / np.float32(image.std())
         with torch.no_grad():
             for tile in tiles:
                 batch = torch.from_numpy(np.ascontiguousarray(read_mirrored(normal, tile.read)))
                 network(batch[None])["logits"].softmax(1).argmax(1)
 
-    def ours() -> None:
-        predict_classes(image, predictor.engine, predictor.rule, 1)
+    return run
 
-    seconds = take_turns({"plain": plain, "ours": ours}, rounds=rounds)
+
+def ours(width: int, side: int) -> Callable[[], None]:
+    _, predictor, image = prepare(width, side)
+    return lambda: _ignore(predict_classes(image, predictor.engine, predictor.rule, 1))
+
+
+def _ignore(_: object) -> None:
+    """A prediction that is only timed returns nothing."""
+
+
+def measure(width: int, rounds: int, side: int) -> tuple[dict[str, Any], list[list[str]]]:
+    model = ModelConfig(width=width)
+    _, predictor, _ = prepare(width, side)
+    tiles = predictor.rule.cover((side, side))
+    seconds = take_turns({"plain": plain, "ours": ours}, (width, side), rounds=rounds, warmups=1)
     ratio = median_ratio(seconds["plain"], seconds["ours"])
     pixels = sum(tile.read[0].size * tile.read[1].size for tile in tiles)
     read = tiles[0].read[0].size

@@ -3,12 +3,14 @@
 Plain means what most tools do on a CPU: the same network, loss and optimiser in float32 with
 contiguous tensors. Ours includes augmentation, averaging of the weights and gradient clipping.
 
-    python benchmarks/train_step.py [--width 16 32] [--rounds 5]
+    python benchmarks/train_step.py [--width 16 32] [--rounds 9]
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,53 +22,85 @@ from maskwright.data.augment import apply_augmentation, draw_augmentation
 from maskwright.data.sampler import Patches
 from maskwright.nn.losses import segmentation_loss
 from maskwright.nn.unet import build_unet
-from maskwright.plan.machine import candidates, fastest
+from maskwright.plan.machine import Numerics, candidates, fastest, reuse_memory
 from maskwright.train.trainer import Stepper
 from measuring import median_ratio, take_turns, write_results
+
+CONFIG = TrainConfig(steps=1)
+
+
+def draw_patches() -> Patches:
+    generator = np.random.default_rng(0)
+    shape = (CONFIG.batch, CONFIG.patch_px, CONFIG.patch_px)
+    return Patches(
+        generator.normal(size=(shape[0], 1, *shape[1:])).astype(np.float32),
+        generator.integers(0, 2, shape).astype(np.uint8),
+        ("random",) * CONFIG.batch,
+    )
+
+
+def plain(width: int) -> Callable[[], None]:
+    patches = draw_patches()
+    image, truth = (torch.from_numpy(a) for a in (patches.image_BCYX, patches.truth_BYX))
+    network = build_unet(ModelConfig(width=width), seed=0)
+    optimiser = torch.optim.AdamW(network.parameters())
+
+    def step() -> None:
+        optimiser.zero_grad()
+        segmentation_loss(CONFIG.loss, network(image)["logits"], truth).backward()
+        optimiser.step()
+
+    return step
+
+
+def choose(width: int) -> Numerics:
+    """What training would choose on this machine."""
+    patches = draw_patches()
+
+    def prepare(option: Numerics) -> Callable[[], None]:
+        network = build_unet(ModelConfig(width=width), seed=0)
+        stepper = Stepper(network, CONFIG, option.layout, option.precision)
+        image, truth = stepper.prepare(patches, 0)
+        return lambda: _ignore(stepper.update(image, truth, 0, 1e-6))
+
+    return fastest(candidates("auto", "auto"), prepare)[0]
+
+
+def ours(width: int) -> Callable[[], None]:
+    reuse_memory()
+    patches = draw_patches()
+    chosen = choose(width)
+    network = build_unet(ModelConfig(width=width), seed=0)
+    stepper = Stepper(network, CONFIG, chosen.layout, chosen.precision)
+    steps = itertools.count()
+
+    def step() -> None:
+        number = next(steps)
+        stepper.update(*stepper.prepare(patches, number), number, 1e-6)
+
+    return step
+
+
+def augmentation(width: int) -> Callable[[], None]:
+    reuse_memory()
+    patches = draw_patches()
+    image, truth = (torch.from_numpy(a) for a in (patches.image_BCYX, patches.truth_BYX))
+    steps = itertools.count()
+
+    def step() -> None:
+        generator = torch.Generator().manual_seed(next(steps))
+        drawn = draw_augmentation(CONFIG.augment, CONFIG.batch, generator)
+        apply_augmentation(drawn, image, truth)
+
+    return step
 
 
 def measure(width: int, rounds: int) -> tuple[dict[str, Any], list[list[str]]]:
     model = ModelConfig(width=width)
-    config = TrainConfig(steps=1)
-    generator = np.random.default_rng(0)
-    shape = (config.batch, config.patch_px, config.patch_px)
-    patches = Patches(
-        generator.normal(size=(shape[0], 1, *shape[1:])).astype(np.float32),
-        generator.integers(0, 2, shape).astype(np.uint8),
-        ("random",) * config.batch,
-    )
-
-    image, truth = (torch.from_numpy(a) for a in (patches.image_BCYX, patches.truth_BYX))
-    plain_network = build_unet(model, seed=0)
-    optimiser = torch.optim.AdamW(plain_network.parameters())
-
-    def plain() -> None:
-        optimiser.zero_grad()
-        segmentation_loss(config.loss, plain_network(image)["logits"], truth).backward()
-        optimiser.step()
-
-    steppers = {
-        option: Stepper(build_unet(model, seed=0), config, option.layout, option.precision)
-        for option in candidates("auto", "auto")
-    }
-    chosen, _ = fastest(
-        list(steppers),
-        lambda option: lambda: _ignore(steppers[option].update(image, truth, 0, 1e-6)),
-    )
-    step = 0
-
-    def ours() -> None:
-        nonlocal step
-        step += 1
-        steppers[chosen].update(*steppers[chosen].prepare(patches, step), step, 1e-6)
-
-    def augmentation() -> None:
-        drawn = draw_augmentation(config.augment, config.batch, torch.Generator().manual_seed(step))
-        apply_augmentation(drawn, image, truth)
-
-    seconds = take_turns(
-        {"plain": plain, "ours": ours, "augmentation": augmentation}, rounds=rounds
-    )
+    config = CONFIG
+    chosen = choose(width)
+    runs = {"plain": plain, "ours": ours, "augmentation": augmentation}
+    seconds = take_turns(runs, (width,), rounds=rounds)
     ratio = median_ratio(seconds["plain"], seconds["ours"])
     share = 1 / median_ratio(seconds["ours"], seconds["augmentation"])
     layers = geometry.layer_table(config.patch_px, **model.model_dump(exclude={"dropout"}))
@@ -108,7 +142,7 @@ def _ignore(_: object) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--width", type=int, nargs="+", default=[16, 32])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=9)
     arguments = parser.parse_args()
     results = [measure(width, arguments.rounds) for width in arguments.width]
     rows = zip(*(table for _, table in results), strict=True)

@@ -35,6 +35,13 @@ def test_every_public_name_can_be_imported() -> None:
         assert getattr(maskwright, name) is not None
 
 
+def test_public_names_win_over_rooms_of_the_same_name_in_any_order() -> None:
+    rooms = "import maskwright.train.trainer, maskwright.predict.engine, maskwright.report.html"
+    more = "import maskwright.evaluate.summary, maskwright as mw; from maskwright import evaluate"
+    checks = "assert all(map(callable, (mw.train, mw.predict, mw.evaluate, mw.report, evaluate)))"
+    subprocess.run([sys.executable, "-W", "error", "-c", f"{rooms}; {more}; {checks}"], check=True)
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
     assert not hasattr(maskwright, "no_such_name")
 

@@ -10,8 +10,10 @@ Example:
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -83,14 +85,29 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'maskwright' has no attribute {name!r}")
-    module, attribute = _HOME[name]
-    value = getattr(import_module(f"maskwright.{module}"), attribute)
-    globals()[name] = value
-    return value
+class _Package(ModuleType):
+    """The package itself: its public names are loaded at their first use.
+
+    Some are named as a room is (``train``, ``predict``, ``evaluate``, ``report``). Importing a
+    room makes the import system set it as an attribute here; the public name has to win.
+    """
+
+    def __dir__(self) -> list[str]:
+        return sorted({*self.__dict__, *_HOME})
 
 
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+def _public(name: str) -> property:
+    def load(package: _Package) -> Any:
+        module, attribute = _HOME[name]
+        return getattr(import_module(f"maskwright.{module}"), attribute)
+
+    def announce(package: _Package, room: Any) -> None:
+        if not isinstance(room, ModuleType):
+            raise AttributeError(f"maskwright.{name} cannot be replaced")
+
+    return property(load, announce)
+
+
+for _name in _HOME:
+    setattr(_Package, _name, _public(_name))
+sys.modules[__name__].__class__ = _Package

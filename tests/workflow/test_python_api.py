@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -97,11 +98,19 @@ def test_images_of_another_kind_than_the_training_are_refused(run: mw.Run, tmp_p
     assert "colour.png" in str(caught.value)
 
 
-def test_masks_of_one_class_only_are_warned_about(run: mw.Run, tmp_path: Path) -> None:
-    Image.fromarray(np.full((64, 64), 77, np.uint8)).save(tmp_path / "flat.png")
+def test_masks_of_one_class_only_are_warned_about(run: mw.Run, data: Path, tmp_path: Path) -> None:
+    from maskwright.nn.checkpoint import read_model, write_model
+
+    collapsed = tmp_path / "collapsed"
+    shutil.copytree(run.path, collapsed)
+    network, facts = read_model(collapsed / "model.safetensors")
+    network.head.bias.data[0] += 100
+    write_model(collapsed / "model.safetensors", network, facts)
     seen: list[dict[str, object]] = []
-    run.predict(tmp_path / "flat.png", tmp_path / "out", events=Events([seen.append]))
-    assert [e["code"] for e in seen if e["kind"] == "warning"] == ["prediction-one-class"]
+    mw.open_run(collapsed).predict(data, tmp_path / "out", events=Events([seen.append]))
+    warnings = [e for e in seen if e["kind"] == "warning"]
+    assert [e["code"] for e in warnings] == ["prediction-one-class"]
+    assert "8 of 8 masks are of one class only" in str(warnings[0]["text"])
 
 
 def test_a_run_in_use_by_another_process_is_refused(data: Path, tmp_path: Path) -> None:
