@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from maskwright.errors import MaskwrightError
+from maskwright.errors import DataError, MaskwrightError
 
 Level = Literal["refuse", "warn", "skip"]
 
@@ -49,6 +49,26 @@ class Problem:
         word = {"refuse": "refused", "warn": "warning", "skip": "skipped"}[self.level]
         remedy = f" {self.remedy[:1].upper()}{self.remedy[1:].rstrip('.')}." if self.remedy else ""
         return f"{word}: {self.subject}: {self.message.rstrip('.')}.{remedy} [{self.code}]"
+
+
+def raise_first_refusal(problems: Iterable[Problem], *, expected: str) -> None:
+    """Stop at the first problem that refuses.
+
+    Raises:
+        DataError: With the problem's code, finding and remedy.
+
+    Example:
+        >>> raise_first_refusal([Problem("a-b", "warn", "x", "odd", "look")], expected="y")
+    """
+    for problem in problems:
+        if problem.level == "refuse":
+            raise DataError(
+                problem.code,
+                problem.subject,
+                expected=expected,
+                found=problem.message,
+                remedy=problem.remedy,
+            )
 
 
 def listed(names: Sequence[str], most: int = 10) -> str:

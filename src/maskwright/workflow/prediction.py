@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maskwright.config import PredictConfig, RunConfig
+from maskwright.config import DataConfig, PredictConfig, validate
 from maskwright.data.files import find_images
 from maskwright.data.intensity import select_channels
 from maskwright.data.labels import LabelMap
@@ -170,7 +170,7 @@ def predict(
     summary = {
         "run": str(folder.path),
         "numerics": predictor.numerics,
-        "labels": [list(pair) for pair in config.data.labels],
+        "data": config.data.model_dump(mode="json"),
         "images": records,
     }
     write_text(target / SUMMARY_NAME, json.dumps(summary, indent=2) + "\n")
@@ -252,10 +252,11 @@ def _warn_one_class(records: Sequence[dict[str, Any]], events: Events) -> None:
     )
 
 
-def labels_of(folder: Path) -> tuple[RunConfig, Path] | None:
-    """The configuration of the run that wrote a folder of predictions, if it can still be found."""
-    summary = folder / SUMMARY_NAME
-    if not summary.is_file():
+def labels_of(folder: Path) -> DataConfig | None:
+    """What a folder of predictions says of its mask values, or ``None`` where it says nothing."""
+    path = folder / SUMMARY_NAME
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))["data"]
+    except (OSError, json.JSONDecodeError, KeyError, TypeError):
         return None
-    run = RunFolder(Path(json.loads(summary.read_text(encoding="utf-8"))["run"]))
-    return (run.read_config(), run.path) if run.config.is_file() else None
+    return validate(DataConfig, values, subject=str(path))

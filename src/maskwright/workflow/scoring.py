@@ -18,6 +18,7 @@ from maskwright.data.check import CheckReport
 from maskwright.data.dataset import Case
 from maskwright.data.files import image_files, subfolders, visible_files
 from maskwright.data.labels import LabelMap, recognise
+from maskwright.data.problem import raise_first_refusal
 from maskwright.data.split import Split
 from maskwright.errors import DataError
 from maskwright.evaluate.baseline import Baselines, fit_baselines
@@ -161,18 +162,10 @@ def _label_map(
 ) -> LabelMap:
     written_by = labels_of(folder)
     if labels is None and written_by is not None:
-        return LabelMap.from_config(written_by[0].data)
+        return LabelMap.from_config(written_by)
     config = DataConfig(labels=parse_labels(labels) if labels else ())
     label_map, problems = recognise(((str(p), read_mask(p)) for p in truths), config)
-    for problem in problems:
-        if problem.level == "refuse":
-            raise DataError(
-                problem.code,
-                problem.subject,
-                expected="masks whose values can be told apart",
-                found=problem.message,
-                remedy=problem.remedy,
-            )
+    raise_first_refusal(problems, expected="masks whose values can be told apart")
     if label_map is None:
         raise DataError(
             "evaluate-no-classes",

@@ -12,6 +12,7 @@ from maskwright import geometry
 from maskwright.config import ModelConfig, RunConfig, TrainConfig
 from maskwright.data.check import CheckReport, check_dataset
 from maskwright.data.labels import LabelMap
+from maskwright.data.problem import raise_first_refusal
 from maskwright.data.sampler import PatchSampler, Source
 from maskwright.data.split import (
     Split,
@@ -230,15 +231,7 @@ def _split(
         present=report.present,
         names=report.label_map.names if report.label_map else (),
     )
-    for problem in problems:
-        if problem.level == "refuse":
-            raise DataError(
-                problem.code,
-                problem.subject,
-                expected="parts that share nothing",
-                found=problem.message,
-                remedy=problem.remedy,
-            )
+    raise_first_refusal(problems, expected="parts that share nothing")
     write_split(folder.splits, split)
     return split
 
