@@ -140,3 +140,16 @@ def test_blur_keeps_the_mean_and_lowers_the_variance() -> None:
     changed = apply_intensity(drawn, image)
     assert float(changed.mean()) == pytest.approx(float(image.mean()), abs=0.02)
     assert changed.var() < 0.3 * image.var()
+
+
+def test_displacements_are_the_bicubic_interpolation_of_the_coarse_grid() -> None:
+    from maskwright.data.augment import _sampling_grid
+
+    drawn = _draw(AugmentConfig(), 2)
+    still = dataclasses.replace(drawn, displacement_px=torch.zeros_like(drawn.displacement_px))
+    image = torch.zeros(4, 1, 48, 48)
+    found = (_sampling_grid(drawn, image) - _sampling_grid(still, image)).movedim(-1, 1)
+    expected = torch.nn.functional.interpolate(
+        drawn.displacement_px * 2 / 48, (48, 48), mode="bicubic", align_corners=True
+    )
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)

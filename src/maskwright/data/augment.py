@@ -156,12 +156,15 @@ def _sampling_grid(drawn: Augmentation, image_BCYX: Tensor) -> Tensor:
     batch = image_BCYX.shape[0]
     matrix = torch.cat([drawn.matrix, torch.zeros(batch, 2, 1)], -1).to(device)
     grid = functional.affine_grid(matrix, [batch, 1, size, size], align_corners=False)
-    displacement = functional.interpolate(
-        drawn.displacement_px.to(device) * (2 / size),
-        (size, size),
+    # Bicubic interpolation is separable: one small matrix for both axes, not a pass over pixels.
+    points = drawn.displacement_px.shape[-1]
+    weights = functional.interpolate(
+        torch.eye(points, device=device)[None, None],
+        (size, points),
         mode="bicubic",
         align_corners=True,
-    )
+    )[0, 0]
+    displacement = weights @ (drawn.displacement_px.to(device) * (2 / size)) @ weights.mT
     return grid + displacement.movedim(1, -1)
 
 
