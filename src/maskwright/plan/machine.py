@@ -113,7 +113,7 @@ def reuse_memory() -> bool:
 def describe_machine() -> dict[str, str]:
     """Facts of this machine for the report: processor, cores, memory, system, PyTorch."""
     facts = {
-        "system": platform.platform(terse=True),
+        "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor_name(),
         "cores": str(os.cpu_count()),
         "threads": str(torch.get_num_threads()),
