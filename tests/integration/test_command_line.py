@@ -253,7 +253,7 @@ def test_a_mistake_in_training_is_told_and_nothing_is_written(
     data: Path, tmp_path: Path, code: str, arguments: tuple[str, ...]
 ) -> None:
     refused(maskwright("train", data, "--out", tmp_path / "run", *arguments), code)
-    assert not (tmp_path / "run" / "config.json").exists()
+    assert not (tmp_path / "run").exists()
 
 
 def test_what_check_refuses_training_refuses(data: Path, tmp_path: Path) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from maskwright.errors import ImageReadError
 
 Number = TypeVar("Number", int, float)
 
@@ -145,4 +148,15 @@ def is_grey(array_CYX: NDArray[Any]) -> bool:
         np.array_equal(array_CYX[0, y : y + 512], array_CYX[channel, y : y + 512])
         for y in range(0, array_CYX.shape[1], 512)
         for channel in (1, 2)
+    )
+
+
+def out_of_memory(path: Path) -> ImageReadError:
+    """What is told when an image does not fit into memory."""
+    return ImageReadError(
+        "image-memory",
+        str(path),
+        expected="an image that fits into memory",
+        found="too little memory",
+        remedy="close other programs",
     )

@@ -27,6 +27,7 @@ from maskwright.io.image import (
     Image,
     apply_orientation,
     apply_orientation_to_pair,
+    out_of_memory,
 )
 
 # Each format is opened by its own class: the first bytes are already known, and Pillow's general
@@ -175,13 +176,7 @@ def _opened(format_name: str, path: Path) -> Iterator[ImageFile]:
     except ImageReadError:
         raise
     except MemoryError as error:
-        raise ImageReadError(
-            "image-memory",
-            str(path),
-            expected="an image that fits into memory",
-            found="too little memory",
-            remedy="close other programs",
-        ) from error
+        raise out_of_memory(path) from error
     except Pillow.DecompressionBombError as error:
         raise _bomb(path, "more") from error
     except _DECODER_ERRORS as error:

@@ -21,6 +21,7 @@ from maskwright.io.image import (
     Image,
     apply_orientation,
     apply_orientation_to_pair,
+    out_of_memory,
 )
 
 if TYPE_CHECKING:
@@ -185,13 +186,7 @@ def _opened(path: Path) -> Iterator[tuple[tifffile.TiffFile, tifffile.TiffPage]]
     except ImageReadError:
         raise
     except MemoryError as error:
-        raise ImageReadError(
-            "image-memory",
-            str(path),
-            expected="an image that fits into memory",
-            found="too little memory",
-            remedy="close other programs",
-        ) from error
+        raise out_of_memory(path) from error
     except DECODER_ERRORS as error:
         raise _damaged(path, str(error) or type(error).__name__) from error
 

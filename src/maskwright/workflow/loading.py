@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.data.dataset import Case
-from maskwright.data.intensity import measure
+from maskwright.data.intensity import measure, select_channels
 from maskwright.data.labels import LabelMap
 from maskwright.data.sampler import Source
 from maskwright.errors import DataError
@@ -47,7 +47,7 @@ def load_sources(
     by_name = {case.name: case for case in cases}
     sources = []
     for case in (by_name[name] for name in names):
-        array_CYX = read_image(case.image).array
+        array_CYX = select_channels(read_image(case.image).array, channels)
         sources.append(
             Source(
                 case.name, array_CYX, true_classes(case, label_map), measure(array_CYX, channels)

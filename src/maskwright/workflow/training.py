@@ -112,12 +112,17 @@ def train(
     elif resume:
         events.send("message", text=f"Nothing to resume in {out}; starting from the beginning.")
     report = check(data, config, events=events)
+    # Whatever can be refused is refused before the folder is made.
+    chosen = _split(folder, config, report, split, going_on)
+    if not going_on:
+        config = _fit_to_data(config, report)
     folder.begin(resume=resume)
     with folder.lock():
+        write_split(folder.splits, chosen)
         log = EventLog(folder.events)
         with events.also(log):
             try:
-                return _train(folder, config, report, split, going_on, begun, events)
+                return _train(folder, config, report, chosen, going_on, begun, events)
             finally:
                 log.close()
 
@@ -139,23 +144,12 @@ def _train(
     folder: RunFolder,
     config: RunConfig,
     report: CheckReport,
-    split_file: str | Path | None,
+    split: Split,
     going_on: bool,
     begun: float,
     events: Events,
 ) -> Run:
-    label_map = report.label_map
-    if label_map is None:
-        raise DataError(
-            "check-no-classes",
-            str(report.root),
-            expected="masks with at least two classes",
-            found="none",
-            remedy="run `maskwright check` and follow its remedies",
-        )
-    split = _split(folder, config, report, split_file, going_on)
-    if not going_on:
-        config = _fit_to_data(config, report, label_map)
+    label_map = LabelMap.from_config(config.data)
     sources = load_sources(report.cases, split.train, label_map, config.model.channels)
     held = load_sources(report.cases, split.validation, label_map, config.model.channels)
     sampler = _sampler(sources, config)
@@ -232,12 +226,20 @@ def _split(
         names=report.label_map.names if report.label_map else (),
     )
     raise_first_refusal(problems, expected="parts that share nothing")
-    write_split(folder.splits, split)
     return split
 
 
-def _fit_to_data(config: RunConfig, report: CheckReport, label_map: LabelMap) -> RunConfig:
+def _fit_to_data(config: RunConfig, report: CheckReport) -> RunConfig:
     """Channels, classes, label values and a legal patch no larger than the images."""
+    label_map = report.label_map
+    if label_map is None:
+        raise DataError(
+            "check-no-classes",
+            str(report.root),
+            expected="masks with at least two classes",
+            found="none",
+            remedy="run `maskwright check` and follow its remedies",
+        )
     model = config.model.model_copy(
         update={"channels": report.channels, "classes": label_map.classes}
     )
