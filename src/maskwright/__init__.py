@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from maskwright.data.sample import write_sample
     from maskwright.errors import MaskwrightError
     from maskwright.nn.unet import build_unet
+    from maskwright.workflow.evaluation import Evaluation, evaluate
     from maskwright.workflow.prediction import predict
     from maskwright.workflow.predictions import Predictions
     from maskwright.workflow.reporting import report
     from maskwright.workflow.run import Run, open_run
-    from maskwright.workflow.scoring import Evaluation, evaluate
     from maskwright.workflow.training import train
 
 try:
@@ -45,7 +45,7 @@ except PackageNotFoundError:  # running from a source tree that was never instal
 _HOME = {
     "CheckReport": ("data.check", "CheckReport"),
     "DataConfig": ("config", "DataConfig"),
-    "Evaluation": ("workflow.scoring", "Evaluation"),
+    "Evaluation": ("workflow.evaluation", "Evaluation"),
     "MaskwrightError": ("errors", "MaskwrightError"),
     "ModelConfig": ("config", "ModelConfig"),
     "PredictConfig": ("config", "PredictConfig"),
@@ -55,7 +55,7 @@ _HOME = {
     "TrainConfig": ("config", "TrainConfig"),
     "build_unet": ("nn.unet", "build_unet"),
     "check": ("data.check", "check_dataset"),
-    "evaluate": ("workflow.scoring", "evaluate"),
+    "evaluate": ("workflow.evaluation", "evaluate"),
     "open_run": ("workflow.run", "open_run"),
     "predict": ("workflow.prediction", "predict"),
     "report": ("workflow.reporting", "report"),

@@ -23,6 +23,7 @@ LossName = Literal["dice", "ce", "dice+ce"]
 Precision = Literal["auto", "float32", "bfloat16"]
 MaskKind = Literal["auto", "values", "bool", "palette", "rgb", "objects"]
 Layout = Literal["auto", "contiguous", "channels_last"]
+MeasureGroup = Literal["surface", "objects", "partition", "topology", "calibration", "ranking"]
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -69,6 +70,8 @@ class DataConfig(_Section):
             instead of refused.
         group_by: Regular expression whose first group (or whole match) names what must not be
             split, such as a patient; ``None`` means: recognise it.
+        roi: Which pixels count in scores: ``auto`` those inside the masks of a folder such as
+            ``roi/`` where there is one, ``disc`` the lit disc of a fundus photograph, ``none`` all.
         validation_share: Share of the groups kept from training to choose the best weights.
         test_share: Share of the groups never seen in training.
     """
@@ -78,6 +81,7 @@ class DataConfig(_Section):
     nearest_value: bool = False
     skip_unpaired: bool = False
     group_by: str | None = None
+    roi: Literal["auto", "disc", "none"] = "auto"
     validation_share: Share = 0.1
     test_share: Share = 0.2
 
@@ -166,6 +170,35 @@ class PredictConfig(_Section):
     precision: Precision = "auto"
 
 
+class EvaluateConfig(_Section):
+    """What is measured; overlap always is.
+
+    Args:
+        measures: Further groups of measures. Calibration and ranking need probabilities.
+        tolerance: How far outlines may lie apart for the surface Dice, in mm, or in pixels where
+            the pixel size is unknown.
+        spacing_mm: Pixel size along each axis, in the order of the array (Z, Y, X), instead of
+            what the files say.
+        bins: Bins of the reliability curve.
+    """
+
+    measures: tuple[MeasureGroup, ...] = ("surface", "objects", "calibration", "ranking")
+    tolerance: NonNegative = 1.0
+    spacing_mm: tuple[Positive, ...] | None = None
+    bins: Annotated[int, Field(ge=2, le=1000)] = 15
+
+    @pydantic.field_validator("measures", mode="before")
+    @classmethod
+    def _names(cls, value: Any) -> Any:
+        """Take ``surface,objects`` and ``all`` as a person types them."""
+        if not isinstance(value, str):
+            return value
+        if value == "all":
+            return get_args(MeasureGroup)
+        names = (name.strip() for name in value.split(","))
+        return tuple(name for name in names if name and name != "overlap")
+
+
 class RunConfig(_Section):
     """Everything needed to repeat a run; ``config.json`` of the run folder."""
 
@@ -174,6 +207,7 @@ class RunConfig(_Section):
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
     predict: PredictConfig = PredictConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
 
 
 SectionT = TypeVar("SectionT", bound=_Section)

@@ -8,10 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from maskwright.config import EvaluateConfig
 from maskwright.errors import DataError
+from maskwright.evaluate.case import ClassValues
+from maskwright.evaluate.measuring import score_case
 from maskwright.evaluate.overlap import dice
-from maskwright.evaluate.summary import CaseScore, Summary, score_case, summarise
+from maskwright.evaluate.summary import CaseScore, Summary, summarise
 
+RANKING = EvaluateConfig(measures=("ranking",))
 NAMES = ("cell", "membrane")
 
 
@@ -71,8 +75,8 @@ def test_a_missing_prediction_ranks_by_chance_beside_images_with_probabilities()
     truth = np.array([[0, 1], [1, 1]])
     sharp = np.stack([1.0 - truth, truth])
     cases = [
-        score_case("good", truth, truth, 2, probabilities_KYX=sharp),
-        score_case("lost", None, truth, 2, probabilities_KYX=None),
+        score_case("good", truth, truth, 2, probabilities=sharp, config=RANKING),
+        score_case("lost", None, truth, 2, config=RANKING),
     ]
     estimates = summarise(cases, NAMES).measures["membrane"]
     assert estimates["auc"].mean == pytest.approx((1 + 0.5) / 2)
@@ -104,10 +108,12 @@ def test_the_region_of_interest_applies_to_counts_and_ranking():
     prediction = np.array([[0, 1, 0, 1]])
     probabilities = np.array([[[0.9, 0.1, 0.9, 0.1]], [[0.1, 0.9, 0.1, 0.9]]])
     inside = np.array([[True, True, False, False]])
-    case = score_case("a", prediction, truth, 2, probabilities_KYX=probabilities, valid=inside)
+    case = score_case(
+        "a", prediction, truth, 2, probabilities=probabilities, valid=inside, config=RANKING
+    )
     assert case.mean_dice == 1.0
-    assert case.auc == (1.0, 1.0)
-    assert case.ap == (1.0, 1.0)
+    assert case.further["auc"].values == (1.0, 1.0)
+    assert case.further["average_precision"].values == (1.0, 1.0)
 
 
 def test_the_same_seed_gives_the_same_interval_and_it_holds_the_mean():
@@ -176,7 +182,11 @@ def test_summaries_and_cases_survive_json(rows):
 
 
 def test_ranking_values_survive_json():
-    case = CaseScore("a", "g", ((1, 2), (3, 4)), auc=(0.25, 0.5), ap=(0.75, 1.0))
+    further = {"auc": ClassValues((0.25, math.nan), ("", "the class covers no pixel"))}
+    case = CaseScore("a", "g", ((1, 2), (3, 4)), further=further)
+    assert CaseScore.from_json(case.to_json(NAMES)).reason("auc", 1) == "the class covers no pixel"
+    further = {"auc": ClassValues((0.25, 0.5), ("", ""))}
+    case = CaseScore("a", "g", ((1, 2), (3, 4)), further=further)
     assert CaseScore.from_json(case.to_json(NAMES)) == case
 
 
@@ -214,4 +224,4 @@ def test_what_cannot_be_summarised_is_refused():
         score_case("a", np.zeros((2, 2), int), np.zeros((2, 3), int), 2)
     mask = np.zeros((2, 2), int)
     with pytest.raises(DataError, match=r"probabilities of a.*mask-shape"):
-        score_case("a", mask, mask, 2, probabilities_KYX=np.zeros((3, 2, 2)))
+        score_case("a", mask, mask, 2, probabilities=np.zeros((3, 2, 2)))

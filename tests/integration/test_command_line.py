@@ -73,7 +73,7 @@ def test_metrics_hold_the_network_the_baselines_and_every_case(run: Path) -> Non
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["part"] == "test"
     assert metrics["simulated"] is True
-    assert set(metrics["baselines"]) == {"otsu", "kmeans", "commonest class"}
+    assert set(metrics["baselines"]) == {"otsu", "kmeans", "commonest class", "kmeans on filters"}
     assert [case["case"] for case in metrics["cases"]] != []
     assert metrics["summary"]["classes"]["foreground"]["auc"]["mean"] > 0.5
 
@@ -122,7 +122,7 @@ def test_formats_keep_their_family_and_jpeg_becomes_png(run: Path, tmp_path: Pat
     done = maskwright("predict", run, tmp_path / "in", "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     written = {path.name for path in (tmp_path / "out").iterdir()}
-    assert written == {"a.png", "b.tif", "c.bmp", "d.png", "predictions.json"}
+    assert written == {"a.png", "b.tif", "c.bmp", "d.png", "predictions.json", "trust.csv"}
 
 
 def test_predict_then_evaluate_agrees_with_the_runs_own_scores(

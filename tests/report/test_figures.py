@@ -8,7 +8,15 @@ import pytest
 from PIL import Image
 
 from maskwright.report import figures
-from maskwright.report.figures import GAP_PX, overlay, overlay_uri, write_overlay
+from maskwright.report.figures import (
+    GAP_PX,
+    overlay,
+    overlay_uri,
+    panel_names,
+    slice_uris,
+    volume_slices,
+    write_overlay,
+)
 
 
 def square(size=64, low=16, high=48):
@@ -123,3 +131,86 @@ def test_noise_fits_the_budget_of_a_report_of_many():
     assert len(data) <= figures.REPORT_BYTES // 100
     picture = Image.open(io.BytesIO(data))
     assert picture.width / picture.height == pytest.approx(2072 / 512, rel=0.02)
+
+
+def test_without_an_image_the_masks_lie_on_grey():
+    panel = panels(overlay(None, square(), square(), 2), 3)
+    assert panel_names(image=False) == ("truth", "prediction", "errors")
+    assert tuple(panel[0][0, 0]) == (figures.NO_IMAGE,) * 3
+    assert tuple(panel[0][16, 16]) == figures.TRUTH_RGB
+    assert overlay(None, None, square(), 2).shape == (64, 64, 3)
+
+
+def test_a_region_is_bordered_with_dashes_and_dimmed_outside():
+    valid = np.zeros((64, 64), bool)
+    valid[8:, 8:] = True
+    plain, truth, prediction, errors = panels(overlay(noisy(), square(), square(), 2, valid=valid))
+    for panel in (truth, prediction, errors):
+        dashes = (panel[8, 8:] == 255).all(1)
+        assert 0.3 < dashes.mean() < 0.7
+    assert np.array_equal(truth[:8], (plain[:8] * figures.OUTSIDE).astype(np.uint8))
+    assert np.array_equal(truth[50:, 50:], plain[50:, 50:])
+
+
+def test_errors_outside_the_region_are_not_drawn():
+    valid = np.zeros((64, 64), bool)
+    valid[:, :32] = True
+    errors = panels(overlay(noisy(), square(), square() * 0, 2, valid=valid))[3]
+    blue = (errors == figures.FALSE_NEGATIVE_RGB).all(2)
+    assert blue[:, :32].any()
+    assert not blue[:, 32:].any()
+
+
+def volume(depth=20):
+    truth = np.zeros((depth, 32, 32), np.uint8)
+    truth[5:15, 8:24, 8:24] = 1
+    truth[9, 4:28, 4:28] = 1
+    prediction = truth.copy()
+    prediction[13] = 0
+    return truth, prediction
+
+
+def test_the_worst_slice_comes_first_and_the_largest_is_among_them():
+    truth, prediction = volume()
+    for most in (2, 4, 12):
+        places = [z for z, _ in volume_slices(None, truth, prediction, 2, most=most)]
+        assert places[0] == 13
+        assert 9 in places
+        assert places[1:] == sorted(places[1:])
+        assert len(places) == len(set(places)) <= most
+        assert 5 <= min(places) <= max(places) <= 14
+
+
+def test_errors_outside_the_region_do_not_make_a_slice_the_worst():
+    truth, prediction = volume()
+    prediction[6, 8:12, 8:12] = 0
+    valid = np.ones(truth.shape, bool)
+    valid[13] = False
+    assert volume_slices(None, truth, prediction, 2, valid=valid)[0][0] == 6
+
+
+def test_slices_share_one_window_of_intensities():
+    truth, prediction = volume()
+    image = np.zeros((1, *truth.shape))
+    image[:, 5:10] = 10.0
+    image[:, 10:] = 20.0
+    shown = {z: int(p[0, 0, 0]) for z, p in volume_slices(image, truth, prediction, 2)}
+    assert shown[5] < 255
+    assert shown[14] == 255
+
+
+def test_an_empty_volume_still_shows_slices():
+    nothing = np.zeros((7, 8, 8), np.uint8)
+    assert len(volume_slices(None, nothing, nothing, 2, most=3)) >= 2
+    assert volume_slices(None, nothing[:1], nothing[:1], 2)[0][0] == 0
+
+
+@pytest.mark.parametrize("volumes", [1, 20, 100, 1000])
+def test_slices_of_noise_fit_the_budget_of_the_report(volumes):
+    noise = np.random.default_rng(0).integers(0, 256, (12, 128, 536, 3)).astype(np.uint8)
+    slices = slice_uris(list(enumerate(noise)), volumes)
+    assert slices[0].index == 0
+    assert all(entry.picture.startswith("data:image/webp;base64,") for entry in slices)
+    if volumes <= 100:
+        data = sum(len(entry.picture) * 3 // 4 for entry in slices)
+        assert data <= figures.REPORT_BYTES // volumes

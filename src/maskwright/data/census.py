@@ -237,9 +237,10 @@ def _count_pieces(plane_YX: NDArray[Any]) -> tuple[int, int, float]:
     """How many values there are above 0, in how many connected pieces, and their usual area."""
     from skimage.measure import label
 
-    y, x = (max(0, (n - _EVIDENCE_PX) // 2) for n in plane_YX.shape)
-    crop = plane_YX[y : y + _EVIDENCE_PX, x : x + _EVIDENCE_PX].astype(np.int64)
-    pieces = label(crop, background=0, connectivity=2)  # type: ignore[no-untyped-call]
+    side = round(_EVIDENCE_PX ** (2 / plane_YX.ndim))
+    starts = [max(0, (n - side) // 2) for n in plane_YX.shape]
+    crop = plane_YX[tuple(slice(start, start + side) for start in starts)].astype(np.int64)
+    pieces = label(crop, background=0, connectivity=crop.ndim)  # type: ignore[no-untyped-call]
     areas = np.bincount(pieces.ravel())[1:]
     return (
         int(np.count_nonzero(np.unique(crop))),

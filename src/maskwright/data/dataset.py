@@ -19,7 +19,7 @@ from maskwright.data.problem import Problem, listed
 from maskwright.errors import DataError
 from maskwright.io.registry import OTHER_SUFFIXES, SUFFIXES
 
-__all__ = ["Case", "Dataset", "Problem", "find_cases"]
+__all__ = ["Case", "Dataset", "Problem", "find_cases", "group_cases"]
 
 _LAYOUT = (
     "put the images into a folder images/ and their masks, with the same names, into a "
@@ -132,7 +132,7 @@ def find_cases(root: Path, *, group_by: str | None = None, skip_unpaired: bool =
         return Dataset(root, (), tuple(problems))
     pairs = _pair(root, images, masks, skip_unpaired, problems)
     names = sorted(pairs, key=naming.natural_key)
-    groups, grouping = _groups(root, names, group_by, problems)
+    groups, grouping = group_cases(root, names, group_by, problems)
     cases = tuple(Case(name, images[name], pairs[name], groups[name]) for name in names)
     sequence = group_by is None and naming.is_sequence(names)
     if sequence:
@@ -350,9 +350,25 @@ def _pair(
     return pairs
 
 
-def _groups(
+def group_cases(
     root: Path, names: list[str], group_by: str | None, problems: list[Problem]
 ) -> tuple[dict[str, str], str]:
+    """Which cases must not be separated, by their names.
+
+    Args:
+        root: The folder, for messages.
+        names: Names of the cases.
+        group_by: Regular expression whose first group, or whole match, names what must stay
+            together; ``None`` recognises it.
+        problems: Takes what is wrong with the expression.
+
+    Returns:
+        The group of each name, and a sentence that says how they were found.
+
+    Example:
+        >>> group_cases(Path("."), ["p1_a", "p1_b"], "p[0-9]", [])[0]
+        {'p1_a': 'p1', 'p1_b': 'p1'}
+    """
     if group_by is None:
         return naming.find_groups(names)
     try:

@@ -1,14 +1,16 @@
 """What needs no network: Otsu's threshold, k-means, and the commonest class.
 
-Both methods cut each image into parts without looking at a mask. Parts carry no class names, so
+These methods cut each image into parts without looking at a mask. Parts carry no class names, so
 they are numbered from dark to bright, and the training images decide once which number means
 which class. The result is the score to beat with a trained network.
+
+Images are ``(C, Y, X)`` or ``(C, Z, Y, X)``; any number of spatial axes will do.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,9 +22,16 @@ from maskwright.evaluate.confusion import count_confusion
 
 # Enough pixels to place a handful of centres; more only costs time.
 SAMPLE_PX = 20_000
-SIGMAS_PX = (1.0, 2.0)
+SIGMAS_PX = (1.0, 3.0)
+# Where the Gaussian is cut off, in standard deviations.
+_TRUNCATE = 3.0
+# Keeps the features of a slab at 256 MiB, so that a volume of any size can be clustered.
+SLAB_FEATURES = 1 << 26
 # Up to five parts and classes every assignment is tried; beyond, each part goes to its majority.
 MAX_ASSIGNMENTS = 5**5
+
+Spacing = Sequence[float] | None
+TrainingImage = tuple[NDArray[Any], NDArray[Any]] | tuple[NDArray[Any], NDArray[Any], Spacing]
 
 
 def otsu(image_CYX: NDArray[Any]) -> NDArray[np.uint8]:
@@ -31,10 +40,11 @@ def otsu(image_CYX: NDArray[Any]) -> NDArray[np.uint8]:
     The threshold maximises the variance between the two sides; channels are averaged.
 
     Args:
-        image_CYX: Intensities, shape ``(C, Y, X)``.
+        image_CYX: Intensities, shape ``(C, Y, X)`` or ``(C, Z, Y, X)``.
 
     Returns:
-        0 on the dark side, 1 on the bright side, shape ``(Y, X)``; all 0 for a constant image.
+        0 on the dark side, 1 on the bright side, shape ``(Y, X)`` or ``(Z, Y, X)``; all 0 for a
+        constant image.
 
     Source: Otsu 1979, IEEE Transactions on Systems, Man and Cybernetics 9:62.
 
@@ -49,19 +59,35 @@ def otsu(image_CYX: NDArray[Any]) -> NDArray[np.uint8]:
     return np.asarray(grey_YX > threshold, np.uint8)
 
 
-def kmeans(image_CYX: NDArray[Any], clusters: int, seed: int = 0) -> NDArray[np.uint8]:
-    """Cluster the pixels by intensity and by two smoothed copies of it.
+def kmeans(
+    image_CYX: NDArray[Any],
+    clusters: int,
+    seed: int = 0,
+    *,
+    filters: bool = False,
+    spacing_mm: Spacing = None,
+) -> NDArray[np.uint8]:
+    """Cluster the pixels by intensity, or by intensity and a few filters of it.
 
-    Each feature is scaled to unit variance. Lloyd's iteration runs on a random sample of pixels
-    and starts from quantiles of the brightness; then every pixel joins its nearest centre.
+    The filters are, for each channel, two Gaussian-smoothed copies (1 and 3 px) and the size of
+    the gradient of the finer one. Each feature is scaled to unit variance. Lloyd's iteration
+    runs on a random sample of pixels and starts from quantiles of the brightness; then every
+    pixel joins its nearest centre. Large images are taken slab by slab, which changes nothing.
 
     Args:
-        image_CYX: Intensities, shape ``(C, Y, X)``.
-        clusters: Number of clusters.
+        image_CYX: Intensities, shape ``(C, Y, X)`` or ``(C, Z, Y, X)``.
+        clusters: Number of clusters, at most 255.
         seed: Seed of the sample.
+        filters: Whether the filters are features too.
+        spacing_mm: Pixel size along each spatial axis; only its proportions count. Filters reach
+            equally far in all directions, in pixels of the finest axis. ``None`` takes pixels
+            as equal on all sides.
 
     Returns:
-        Cluster of each pixel, numbered from dark to bright, shape ``(Y, X)``.
+        Cluster of each pixel, numbered from dark to bright, shape of the image without channels.
+
+    Raises:
+        DataError: When the spacing does not fit the axes.
 
     Source: Lloyd 1982, IEEE Transactions on Information Theory 28:129.
 
@@ -70,21 +96,47 @@ def kmeans(image_CYX: NDArray[Any], clusters: int, seed: int = 0) -> NDArray[np.
         >>> kmeans(image, 3)[0, [0, 12, 20]].tolist()
         [0, 1, 2]
     """
-    features_NF = _features(image_CYX)
-    size = features_NF.shape[0]
-    generator = np.random.default_rng(seed)
-    chosen = generator.choice(size, SAMPLE_PX, replace=False) if size > SAMPLE_PX else np.s_[:]
-    sample_NF = features_NF[chosen]
-    brightness_N = sample_NF.mean(1)
-    order = np.argsort(brightness_N, kind="stable")
+    shape = image_CYX.shape[1:]
+    proportions = _proportions(spacing_mm, len(shape)) if filters else None
+    slabs = list(_slabs(shape, image_CYX.shape[0] * (len(SIGMAS_PX) + 2 if filters else 1)))
+    whole_FN = _features(image_CYX, slabs[0], proportions) if len(slabs) == 1 else None
+
+    def features_of(slab: slice) -> NDArray[np.float32]:
+        return _features(image_CYX, slab, proportions) if whole_FN is None else whole_FN
+
+    size, row_px = int(np.prod(shape)), int(np.prod(shape[1:]))
+    chosen = np.arange(size)
+    if size > SAMPLE_PX:
+        generator = np.random.default_rng(seed)
+        chosen = np.sort(generator.choice(size, SAMPLE_PX, replace=False, shuffle=False))
+    parts_FN = []
+    for slab in slabs:
+        begin, end = np.searchsorted(chosen, (slab.start * row_px, slab.stop * row_px))
+        parts_FN.append(features_of(slab)[:, chosen[begin:end] - slab.start * row_px])
+    sample_FN = np.concatenate(parts_FN, axis=1)
+    shift_F1 = sample_FN.mean(1, keepdims=True, dtype=np.float64).astype(np.float32)
+    spread_F1 = sample_FN.std(1, keepdims=True, dtype=np.float64).astype(np.float32)
+    # A feature that varies by rounding only must not be blown up to unit variance.
+    spread_F1[spread_F1 <= 1e-6 * np.abs(sample_FN).max()] = 1.0
+    centres_KF = _lloyd((sample_FN - shift_F1) / spread_F1, clusters, image_CYX.shape[0])
+    clusters_YX = np.empty(shape, np.uint8)
+    for slab in slabs:
+        features_FN = features_of(slab)
+        features_FN -= shift_F1
+        features_FN /= spread_F1
+        clusters_YX[slab] = _nearest(features_FN, centres_KF).reshape(clusters_YX[slab].shape)
+    return clusters_YX
+
+
+def _lloyd(sample_FN: NDArray[np.float32], clusters: int, channels: int) -> NDArray[np.float32]:
+    """Centres from dark to bright; the first ``channels`` features are the intensities."""
+    order = np.argsort(sample_FN[:channels].mean(0), kind="stable")
     starts = (np.arange(clusters) + 0.5) / clusters * order.size
-    centres_KF = sample_NF[order[starts.astype(int)]]
+    centres_KF = sample_FN.T[order[starts.astype(int)]]
     for _ in range(50):
-        nearest_N = _nearest(sample_NF, centres_KF)
+        nearest_N = _nearest(sample_FN, centres_KF)
         members_K = np.bincount(nearest_N, minlength=clusters)
-        sums_KF = np.stack(
-            [np.bincount(nearest_N, column, clusters) for column in sample_NF.T], axis=1
-        )
+        sums_KF = np.stack([np.bincount(nearest_N, row_N, clusters) for row_N in sample_FN], axis=1)
         # A cluster without members keeps its centre.
         moved_KF = np.where(
             members_K[:, None] > 0, sums_KF / np.maximum(members_K, 1)[:, None], centres_KF
@@ -92,44 +144,85 @@ def kmeans(image_CYX: NDArray[Any], clusters: int, seed: int = 0) -> NDArray[np.
         if np.allclose(moved_KF, centres_KF, atol=1e-4):
             break
         centres_KF = moved_KF
-    centres_KF = centres_KF[np.argsort(centres_KF.mean(1), kind="stable")]
-    clusters_YX: NDArray[np.uint8] = _nearest(features_NF, centres_KF).reshape(image_CYX.shape[1:])
-    return clusters_YX
+    bright_K = centres_KF[:, :channels].mean(1)
+    ordered_KF: NDArray[np.float32] = centres_KF[np.argsort(bright_K, kind="stable")]
+    return ordered_KF
 
 
-def _features(image_CYX: NDArray[Any]) -> NDArray[np.float32]:
-    """Standardised intensities, as they are and smoothed, shape (pixels, features)."""
+def _nearest(
+    features_FN: NDArray[np.float32], centres_KF: NDArray[np.float32]
+) -> NDArray[np.uint8]:
+    # |x − c|² without |x|², which is the same for every centre.
+    constant_K = (centres_KF**2).sum(1)
+    nearest_N = np.zeros(features_FN.shape[1], np.uint8)
+    least_N = centres_KF[0] @ features_FN * -2 + constant_K[0]
+    for k in range(1, len(centres_KF)):
+        distance_N = centres_KF[k] @ features_FN * -2 + constant_K[k]
+        nearest_N[distance_N < least_N] = k
+        np.minimum(least_N, distance_N, out=least_N)
+    return nearest_N
+
+
+def _slabs(shape: tuple[int, ...], features: int) -> Iterator[slice]:
+    """Cut the first spatial axis so that the features of a slab stay in bounds."""
+    rows = max(1, SLAB_FEATURES // max(1, features * int(np.prod(shape[1:]))))
+    for start in range(0, shape[0], rows):
+        yield slice(start, min(start + rows, shape[0]))
+
+
+def _features(
+    image_CYX: NDArray[Any], slab: slice, proportions: tuple[float, ...] | None
+) -> NDArray[np.float32]:
+    """Features of a slab, shape (features, pixels): the intensities, then the filters if any."""
+    if proportions is None:
+        return image_CYX[:, slab].astype(np.float32).reshape(image_CYX.shape[0], -1)
     from scipy.ndimage import gaussian_filter
 
-    columns: list[NDArray[np.float32]] = []
+    # The widest filter, and one row more for the differences of the finest.
+    reach = int(_TRUNCATE * max(SIGMAS_PX) * proportions[0] + 0.5) + 1
+    start = max(slab.start - reach, 0)
+    inner = slice(slab.start - start, slab.stop - start)
+    plain: list[NDArray[np.float32]] = []
+    filtered: list[NDArray[np.float32]] = []
     for channel_YX in image_CYX:
-        plain_YX = channel_YX.astype(np.float32)
-        spread = float(plain_YX.std()) or 1.0
-        plain_YX = (plain_YX - plain_YX.mean()) / spread
-        columns.append(plain_YX.ravel())
-        for sigma_px in SIGMAS_PX:
-            smooth_YX: NDArray[np.float32] = gaussian_filter(plain_YX, sigma_px)
-            columns.append((smooth_YX / (float(smooth_YX.std()) or 1.0)).ravel())
-    return np.stack(columns, axis=1)
+        wide_YX = channel_YX[start : slab.stop + reach].astype(np.float32)
+        plain.append(wide_YX[inner].ravel())
+        smooth: list[NDArray[np.float32]] = [
+            gaussian_filter(wide_YX, [sigma * p for p in proportions], truncate=_TRUNCATE)
+            for sigma in SIGMAS_PX
+        ]
+        squares_YX = np.zeros_like(wide_YX)
+        for axis, proportion in enumerate(proportions):
+            if wide_YX.shape[axis] > 1:
+                squares_YX += (np.gradient(smooth[0], axis=axis) * np.float32(proportion)) ** 2
+        filtered += [copy_YX[inner].ravel() for copy_YX in (*smooth, np.sqrt(squares_YX))]
+    return np.stack([*plain, *filtered])
 
 
-def _nearest(features_NF: NDArray[np.float32], centres_KF: NDArray[Any]) -> NDArray[np.uint8]:
-    # |x − c|² without |x|², which is the same for every centre.
-    centres_KF = centres_KF.astype(np.float32)
-    distances_NK = features_NF @ (-2.0 * centres_KF.T) + (centres_KF**2).sum(1)
-    nearest_N: NDArray[np.uint8] = distances_NK.argmin(1).astype(np.uint8)
-    return nearest_N
+def _proportions(spacing_mm: Spacing, axes: int) -> tuple[float, ...]:
+    """Pixels of each axis that are as long as one pixel of the finest axis."""
+    if spacing_mm is None:
+        return (1.0,) * axes
+    if len(spacing_mm) != axes or not all(0 < mm < np.inf for mm in spacing_mm):
+        raise DataError(
+            "spacing-axes",
+            "spacing",
+            expected=f"{axes} positive numbers, one for each spatial axis",
+            found=str(tuple(spacing_mm)),
+            remedy="give the pixel size along each axis, or leave it out",
+        )
+    return tuple(min(spacing_mm) / mm for mm in spacing_mm)
 
 
 def assign_to_classes(partition_YX: NDArray[Any], classes_of: Sequence[int]) -> NDArray[np.uint8]:
     """Replace the number of each part by the class it stands for.
 
     Args:
-        partition_YX: Part of each pixel, shape ``(Y, X)``.
+        partition_YX: Part of each pixel, any shape.
         classes_of: Class id of each part.
 
     Returns:
-        Class ids, shape ``(Y, X)``.
+        Class ids, same shape.
 
     Example:
         >>> assign_to_classes(np.array([[0, 1]]), (1, 0)).tolist()
@@ -145,43 +238,60 @@ class Baselines:
 
     Args:
         otsu_classes: Class of the dark and of the bright side of Otsu's threshold.
-        kmeans_classes: Class of each cluster, from dark to bright.
+        kmeans_classes: Class of each cluster of intensities, from dark to bright.
+        filters_classes: Class of each cluster of filters, from dark to bright.
         commonest: The class with the most training pixels.
         seed: Seed of the sample that k-means sees.
     """
 
     otsu_classes: tuple[int, ...]
     kmeans_classes: tuple[int, ...]
+    filters_classes: tuple[int, ...]
     commonest: int
     seed: int = 0
 
-    def predict(self, image_CYX: NDArray[Any]) -> dict[str, NDArray[np.uint8]]:
+    def predict(
+        self, image_CYX: NDArray[Any], spacing_mm: Spacing = None
+    ) -> dict[str, NDArray[np.uint8]]:
         """Class ids of every baseline for one image.
 
         Args:
-            image_CYX: Intensities, shape ``(C, Y, X)``.
+            image_CYX: Intensities, shape ``(C, Y, X)`` or ``(C, Z, Y, X)``.
+            spacing_mm: Pixel size along each spatial axis, see :func:`kmeans`.
 
         Returns:
-            Class ids, shape ``(Y, X)``, under ``otsu``, ``kmeans`` and ``commonest class``.
+            Class ids, shape of the image without channels, under ``otsu``, ``kmeans``,
+            ``kmeans on filters`` and ``commonest class``.
         """
-        clusters_YX = kmeans(image_CYX, len(self.kmeans_classes), self.seed)
+        classes_of = (self.otsu_classes, self.kmeans_classes, self.filters_classes)
+        parts = _partitions(image_CYX, len(self.kmeans_classes), self.seed, spacing_mm)
         return {
-            "otsu": assign_to_classes(otsu(image_CYX), self.otsu_classes),
-            "kmeans": assign_to_classes(clusters_YX, self.kmeans_classes),
+            **{
+                name: assign_to_classes(partition_YX, assigned)
+                for (name, partition_YX), assigned in zip(parts, classes_of, strict=True)
+            },
             "commonest class": np.full(image_CYX.shape[1:], self.commonest, np.uint8),
         }
 
 
-def fit_baselines(
-    train: Iterable[tuple[NDArray[Any], NDArray[Any]]], classes: int, seed: int = 0
-) -> Baselines:
+def _partitions(
+    image_CYX: NDArray[Any], classes: int, seed: int, spacing_mm: Spacing
+) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """Every baseline that cuts an image into parts, in the order of their names' columns."""
+    yield "otsu", otsu(image_CYX)
+    yield "kmeans", kmeans(image_CYX, classes, seed)
+    yield "kmeans on filters", kmeans(image_CYX, classes, seed, filters=True, spacing_mm=spacing_mm)
+
+
+def fit_baselines(train: Iterable[TrainingImage], classes: int, seed: int = 0) -> Baselines:
     """Learn from training images which part means which class.
 
     The assignment with the best mean Dice of the classes 1 and above is kept; only the training
     images are looked at.
 
     Args:
-        train: Pairs of an image, shape ``(C, Y, X)``, and its class ids, shape ``(Y, X)``.
+        train: For each image its array, shape ``(C, Y, X)`` or ``(C, Z, Y, X)``, its class ids
+            of the same shape without channels, and where it is known its spacing.
         classes: Number of classes, background included.
         seed: Seed of the sample that k-means sees.
 
@@ -196,17 +306,15 @@ def fit_baselines(
         >>> fit_baselines([(image, np.array([[0, 1, 1], [0, 1, 1]]))], 2).otsu_classes
         (1, 0)
     """
-    otsu_tables: list[NDArray[np.int64]] = []
-    kmeans_tables: list[NDArray[np.int64]] = []
-    parts = max(classes, 2)
-    for image_CYX, classes_YX in train:
-        for tables, partition_YX in (
-            (otsu_tables, otsu(image_CYX)),
-            (kmeans_tables, kmeans(image_CYX, classes, seed)),
-        ):
-            # Rows are classes, columns parts.
-            tables.append(count_confusion(partition_YX, classes_YX, parts)[:classes])
-    if not otsu_tables:
+    tables: dict[str, list[NDArray[np.int64]]] = {}
+    for example in train:
+        image_CYX, classes_YX = example[0], example[1]
+        spacing_mm = example[2] if len(example) == 3 else None
+        for name, partition_YX in _partitions(image_CYX, classes, seed, spacing_mm):
+            # Rows are classes, columns parts; Otsu has two parts even where there is one class.
+            table_KP = count_confusion(partition_YX, classes_YX, max(classes, 2))[:classes]
+            tables.setdefault(name, []).append(table_KP[:, : 2 if name == "otsu" else classes])
+    if not tables:
         raise DataError(
             "baseline-no-training",
             "baselines",
@@ -214,13 +322,10 @@ def fit_baselines(
             found="none",
             remedy="put at least one case into the training part of the split",
         )
-    commonest = int(np.sum(otsu_tables, axis=0).sum(1).argmax())
-    return Baselines(
-        _best_assignment(np.stack(otsu_tables)[:, :, :2]),
-        _best_assignment(np.stack(kmeans_tables)[:, :, :classes]),
-        commonest,
-        seed,
-    )
+    tables_NKP = [np.stack(by_image) for by_image in tables.values()]
+    commonest = int(tables_NKP[0].sum((0, 2)).argmax())
+    otsu_classes, kmeans_classes, filters_classes = map(_best_assignment, tables_NKP)
+    return Baselines(otsu_classes, kmeans_classes, filters_classes, commonest, seed)
 
 
 def _best_assignment(tables_NKP: NDArray[np.int64]) -> tuple[int, ...]:

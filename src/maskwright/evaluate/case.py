@@ -1,26 +1,22 @@
-"""What was counted on one image, from which every measure of it follows."""
+"""What was measured on one image, from which every mean follows."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from maskwright.errors import DataError
-from maskwright.evaluate.overlap import (
-    MEASURES,
-    Counts,
-    count_confusion,
-    counts_of,
-    reason_undefined,
-)
-from maskwright.evaluate.ranking import auc, average_precision
+from maskwright.evaluate.calibration import Reliability
+from maskwright.evaluate.catalogue import CATALOGUE
+from maskwright.evaluate.objects import ObjectCounts
+from maskwright.evaluate.overlap import MEASURES, Counts, counts_of, reason_undefined
+from maskwright.evaluate.uncertainty import Trust
 
-RANKINGS = ("auc", "average_precision")
+BACKGROUND = "not measured for the background"
+"""Why further measures of class 0 have no value; it is no news and not listed."""
 
 
 def plain(value: float) -> float | None:
@@ -34,45 +30,100 @@ def number(value: float | None) -> float:
 
 
 @dataclass(frozen=True)
+class ClassValues:
+    """One measure of one image, class by class.
+
+    Args:
+        values: Value by class, NaN where it is undefined.
+        reasons: Why a value is NaN, by class; empty where it is not.
+    """
+
+    values: tuple[float, ...]
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ObjectTally:
+    """The objects of one class in one image.
+
+    Args:
+        counts: Found, invented and missed objects at IoU ≥ 0.5; tallies of images add up.
+        sizes: Pixels of each true object.
+        found: Whether each true object was found.
+        ious: Best IoU of each true object.
+    """
+
+    counts: ObjectCounts
+    sizes: tuple[int, ...]
+    found: tuple[bool, ...]
+    ious: tuple[float, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            **vars(self.counts),
+            "sizes": list(self.sizes),
+            "found": [int(f) for f in self.found],
+            "ious": [round(iou, 4) for iou in self.ious],
+        }
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> ObjectTally:
+        """The tally that :meth:`to_json` wrote."""
+        return ObjectTally(
+            ObjectCounts(values["tp"], values["fp"], values["fn"], values["iou_sum"]),
+            tuple(values["sizes"]),
+            tuple(bool(f) for f in values["found"]),
+            tuple(values["ious"]),
+        )
+
+
+@dataclass(frozen=True)
 class CaseScore:
-    """What was counted on one image.
+    """What was measured on one image.
 
     Args:
         case: Name of the image.
         group: What must not be split, such as a patient; intervals resample it.
         confusion: Pixel counts, rows the truth, columns the prediction.
         missing: There was no prediction; it counted as all background.
-        auc: Area under the ROC per class, or ``None`` without probabilities.
-        ap: Average precision per class, or ``None`` without probabilities.
+        further: Measures beyond overlap, by name.
+        flags: Class and what a reader must know of its values, such as a distance that took the
+            worst case; class 0 for the whole image.
+        shape: Size of the image in pixels.
+        spacing_mm: Pixel size in the order of the array, or ``None`` where it is unknown.
+        objects: Objects by class; empty where they were not asked for.
+        reliability: Reliability by class; empty without probabilities.
+        trust: What the probabilities alone say; ``None`` without them.
     """
 
     case: str
     group: str
     confusion: tuple[tuple[int, ...], ...]
     missing: bool = False
-    auc: tuple[float, ...] | None = None
-    ap: tuple[float, ...] | None = None
+    further: Mapping[str, ClassValues] = field(default_factory=dict)
+    flags: tuple[tuple[int, str], ...] = ()
+    shape: tuple[int, ...] = ()
+    spacing_mm: tuple[float, ...] | None = None
+    objects: tuple[ObjectTally, ...] = ()
+    reliability: tuple[Reliability, ...] = ()
+    trust: Trust | None = None
 
     def counts(self, class_index: int) -> Counts:
         """The counts of one class against the rest."""
         return counts_of(np.array(self.confusion), class_index)
 
+    def has(self, measure: str) -> bool:
+        """Whether a measure was taken."""
+        return measure in MEASURES or measure in self.further
+
     def value(self, measure: str, class_index: int) -> float:
         """A measure of one class, NaN where it is undefined."""
-        if measure in RANKINGS:
-            return self._ranking(measure, class_index)
+        if measure not in MEASURES:
+            taken = self.further.get(measure)
+            return math.nan if taken is None else taken.values[class_index]
         counts = self.counts(class_index)
         return MEASURES[measure](counts) if counts.total else math.nan
-
-    def _ranking(self, measure: str, class_index: int) -> float:
-        values = self.auc if measure == "auc" else self.ap
-        if values is not None:
-            return values[class_index]
-        counts = self.counts(class_index)
-        if not self.missing or counts.true in {0, counts.total}:
-            return math.nan
-        # A constant score: the image must not drop out of the mean because it was not predicted.
-        return 0.5 if measure == "auc" else counts.true / counts.total
 
     def reason(self, measure: str, class_index: int) -> str | None:
         """Why :meth:`value` is NaN, or ``None`` where it is not."""
@@ -83,9 +134,8 @@ class CaseScore:
             return "there is no pixel inside the region of interest"
         if measure in MEASURES:
             return reason_undefined(measure, counts)
-        if self.auc is None and not self.missing:
-            return "there are no probabilities"
-        return f"the class covers {'every pixel' if counts.true else 'no pixel'} of the truth"
+        taken = self.further.get(measure)
+        return "it was not measured" if taken is None else taken.reasons[class_index]
 
     @property
     def mean_dice(self) -> float:
@@ -95,95 +145,51 @@ class CaseScore:
 
     def to_json(self, class_names: Sequence[str]) -> dict[str, Any]:
         """Plain values: the counts and every measure, undefined ones as ``None``."""
-        rankings = RANKINGS if self.auc is not None else ()
         return {
             "case": self.case,
             "group": self.group,
             "missing": self.missing,
             "mean_dice": plain(self.mean_dice),
+            "flags": [list(flag) for flag in self.flags],
+            "shape": list(self.shape),
+            "spacing_mm": None if self.spacing_mm is None else list(self.spacing_mm),
             "classes": {
-                name: {m: plain(self.value(m, k)) for m in (*MEASURES, *rankings)}
+                name: {m: plain(self.value(m, k)) for m in CATALOGUE if self.has(m)}
                 for k, name in enumerate(class_names)
             },
+            "reasons": {
+                m: list(taken.reasons) for m, taken in self.further.items() if any(taken.reasons)
+            },
             "confusion": [list(row) for row in self.confusion],
+            "objects": [tally.to_json() for tally in self.objects],
+            "reliability": [bins.to_json() for bins in self.reliability],
+            "trust": None if self.trust is None else self.trust.to_json(),
         }
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> CaseScore:
         """The score that :meth:`to_json` wrote."""
         classes = list(values["classes"].values())
-        ranked = {
-            key: tuple(number(row[key]) for row in classes) if key in classes[0] else None
-            for key in RANKINGS
+        no_reasons = [""] * len(classes)
+        further = {
+            m: ClassValues(
+                tuple(number(row[m]) for row in classes),
+                tuple(values["reasons"].get(m, no_reasons)),
+            )
+            for m in classes[0]
+            if m not in MEASURES
         }
+        spacing, trust = values["spacing_mm"], values["trust"]
         return CaseScore(
             values["case"],
             values["group"],
             tuple(tuple(int(n) for n in row) for row in values["confusion"]),
             values["missing"],
-            ranked["auc"],
-            ranked["average_precision"],
+            further,
+            tuple((int(k), str(text)) for k, text in values["flags"]),
+            tuple(values["shape"]),
+            None if spacing is None else tuple(spacing),
+            tuple(ObjectTally.from_json(tally) for tally in values["objects"]),
+            tuple(Reliability.from_json(bins) for bins in values["reliability"]),
+            None if trust is None else Trust.from_json(trust),
         )
-
-
-def score_case(
-    name: str,
-    prediction_YX: NDArray[Any] | None,
-    truth_YX: NDArray[Any],
-    classes: int,
-    *,
-    probabilities_KYX: NDArray[Any] | None = None,
-    valid: NDArray[np.bool_] | None = None,
-    group: str | None = None,
-) -> CaseScore:
-    """Count one image.
-
-    Args:
-        name: Name of the image.
-        prediction_YX: Predicted class ids, shape ``(Y, X)``; ``None`` when the file is missing,
-            which counts as all background and is flagged.
-        truth_YX: True class ids, shape ``(Y, X)``.
-        classes: Number of classes, background included.
-        probabilities_KYX: Probability of each class, shape ``(K, Y, X)``, for AUC and average
-            precision.
-        valid: Region of interest, shape ``(Y, X)``; ``None`` counts every pixel.
-        group: What must not be split; by default the image itself.
-
-    Returns:
-        The score.
-
-    Raises:
-        DataError: If shapes differ or an id is not below ``classes``.
-
-    Example:
-        >>> truth = np.array([[0, 1], [1, 1]])
-        >>> score_case("a", None, truth, 2).mean_dice, score_case("a", truth, truth, 2).mean_dice
-        (0.0, 1.0)
-    """
-    arrays = (
-        ("prediction", prediction_YX, truth_YX.shape),
-        ("probabilities", probabilities_KYX, (classes, *truth_YX.shape)),
-    )
-    for what, array, shape in arrays:
-        if array is not None and array.shape != shape:
-            raise DataError(
-                "mask-shape",
-                f"{what} of {name}",
-                expected=f"shape {shape}",
-                found=str(array.shape),
-                remedy="predict this image again, or compare it with its own truth",
-            )
-    predicted = np.zeros_like(truth_YX) if prediction_YX is None else prediction_YX
-    confusion = count_confusion(predicted, truth_YX, classes, valid)
-    areas: tuple[float, ...] | None = None
-    averages: tuple[float, ...] | None = None
-    if probabilities_KYX is not None and prediction_YX is not None:
-        inside = np.ones(truth_YX.shape, np.bool_) if valid is None else valid
-        truth = truth_YX[inside]
-        ranked = [
-            (auc(scores, truth == k), average_precision(scores, truth == k))
-            for k, scores in enumerate(plane_YX[inside] for plane_YX in probabilities_KYX)
-        ]
-        areas, averages = tuple(a for a, _ in ranked), tuple(p for _, p in ranked)
-    rows = tuple(tuple(int(n) for n in row) for row in confusion)
-    return CaseScore(name, group or name, rows, prediction_YX is None, areas, averages)

@@ -111,7 +111,8 @@ def count_confusion(
 def _ids(mask: NDArray[Any], name: str) -> NDArray[Any]:
     flat = np.ravel(mask)
     if flat.dtype == np.bool_:
-        return flat.view(np.uint8)
+        # A decoder may leave other bytes than 0 and 1 in a bool array.
+        return np.asarray(flat.view(np.uint8) != 0).view(np.uint8)
     if not np.issubdtype(flat.dtype, np.integer):
         raise DataError(
             "mask-dtype",

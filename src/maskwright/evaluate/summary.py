@@ -15,13 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.errors import DataError
-from maskwright.evaluate.case import RANKINGS, CaseScore, number, plain, score_case
+from maskwright.evaluate.calibration import brier, ece
+from maskwright.evaluate.case import BACKGROUND, CaseScore, number, plain
+from maskwright.evaluate.catalogue import CATALOGUE
+from maskwright.evaluate.objects import ap, f1
 from maskwright.evaluate.overlap import MEASURES, counts_of, reason_undefined
+from maskwright.evaluate.resampling import MIN_GROUPS, percentile_interval, resampled_means
 
-__all__ = ["CaseScore", "Estimate", "Summary", "Undefined", "score_case", "summarise"]
+__all__ = ["CaseScore", "Estimate", "Summary", "Undefined", "summarise"]
 
 RESAMPLES = 1000
-MIN_GROUPS = 3
 TABLE_MEASURES = ("dice", "iou", "precision", "recall", "specificity", "pixel_accuracy")
 
 
@@ -107,6 +110,8 @@ class Summary:
         missing: Cases without a prediction, counted as all background.
         extra: Predictions without a truth; they count nowhere.
         undefined: Values that left a mean.
+        unit: Unit of distances, ``mm`` or ``px``.
+        tolerance: Tolerance of the surface Dice, in that unit.
     """
 
     class_names: tuple[str, ...]
@@ -117,6 +122,8 @@ class Summary:
     missing: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
     undefined: tuple[Undefined, ...] = ()
+    unit: str = "px"
+    tolerance: float = 1.0
 
     def sentence(self, images: str = "image") -> str:
         """The headline in words.
@@ -159,6 +166,39 @@ class Summary:
             )
         return rows
 
+    def further_table(self) -> list[list[str]]:
+        """A header and one row for each measure beyond overlap; empty without any."""
+        taken = [m for m in CATALOGUE if m not in MEASURES and m in self.measures[self._last]]
+        if not taken:
+            return []
+        names = [name for name in self.class_names if self._has_further(name, taken)]
+        rows = [["measure", *names, "n"]]
+        for measure in taken:
+            estimates = [self.measures[name][measure] for name in names]
+            used = min((e.n_used for e in estimates if e.n_used), default=0)
+            rows.append(
+                [
+                    self.title(measure),
+                    *(e.text(2 if CATALOGUE[measure].unit else 3) for e in estimates),
+                    str(self.n) if used == self.n else f"{used} of {self.n}",
+                ]
+            )
+        return rows
+
+    @property
+    def _last(self) -> str:
+        return self.class_names[-1]
+
+    def _has_further(self, name: str, taken: Sequence[str]) -> bool:
+        return any(self.measures[name][m].n_used for m in taken)
+
+    def title(self, measure: str) -> str:
+        """A measure's name for people, with its unit or tolerance."""
+        entry = CATALOGUE[measure]
+        if measure == "nsd":
+            return f"{entry.title} at {self.tolerance:g} {self.unit}"
+        return f"{entry.title}, {self.unit}" if entry.unit == "length" else entry.title
+
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``metrics.json``."""
         return {
@@ -174,6 +214,8 @@ class Summary:
             "missing": list(self.missing),
             "extra": list(self.extra),
             "undefined": [vars(item).copy() for item in self.undefined],
+            "unit": self.unit,
+            "tolerance": self.tolerance,
         }
 
     @staticmethod
@@ -191,6 +233,8 @@ class Summary:
             tuple(values["missing"]),
             tuple(values["extra"]),
             tuple(Undefined(**item) for item in values["undefined"]),
+            values["unit"],
+            values["tolerance"],
         )
 
 
@@ -203,6 +247,7 @@ def summarise(
     *,
     extra: Sequence[str] = (),
     seed: int = 0,
+    tolerance: float = 1.0,
 ) -> Summary:
     """Means over cases with 95 % bootstrap intervals over groups.
 
@@ -211,6 +256,7 @@ def summarise(
         class_names: Names of the classes, the background first.
         extra: Predictions that have no truth, for the record.
         seed: Seed of the resampling.
+        tolerance: Tolerance of the surface Dice, for the record.
 
     Returns:
         The summary.
@@ -228,25 +274,23 @@ def summarise(
         (0.5, ('b',))
     """
     _check(cases, class_names)
-    rankings = RANKINGS if any(case.auc is not None for case in cases) else ()
-    columns = [(k, m) for k in range(len(class_names)) for m in (*MEASURES, *rankings)]
+    predicted = [case for case in cases if not case.missing] or list(cases)
+    names = [m for m in CATALOGUE if any(case.has(m) for case in predicted)]
+    columns = [(k, m) for k in range(len(class_names)) for m in names]
     values_NM = np.array(
         [[case.value(m, k) for k, m in columns] + [case.mean_dice] for case in cases]
     )
     intervals = _bootstrap(values_NM, [case.group for case in cases], seed)
-    pooled = np.sum([case.confusion for case in cases], axis=0)
     measures: dict[str, dict[str, Estimate]] = {name: {} for name in class_names}
     undefined: list[Undefined] = []
+    pooled = _Pooled(cases)
     for column, (k, measure) in enumerate(columns):
         reasons = [(case.case, case.reason(measure, k)) for case in cases]
-        undefined += [Undefined(c, class_names[k], measure, r) for c, r in reasons if r]
-        if measure in MEASURES:
-            counts = counts_of(pooled, k)
-            total, why = MEASURES[measure](counts), reason_undefined(measure, counts)
-        else:
-            total, why = math.nan, "only computed image by image"
+        undefined += [
+            Undefined(c, class_names[k], measure, r) for c, r in reasons if r and r != BACKGROUND
+        ]
         measures[class_names[k]][measure] = _estimate(
-            values_NM[:, column], intervals[column], total, why
+            values_NM[:, column], intervals[column], *pooled.value(measure, k)
         )
     foreground = [measures[name]["dice"].pooled for name in class_names[1:]]
     return Summary(
@@ -258,7 +302,32 @@ def summarise(
         tuple(case.case for case in cases if case.missing),
         tuple(extra),
         tuple(undefined),
+        "mm" if all(case.spacing_mm for case in cases) else "px",
+        tolerance,
     )
+
+
+class _Pooled:
+    """Measures of everything together: counts of all images are added up first."""
+
+    def __init__(self, cases: Sequence[CaseScore]) -> None:
+        self._cases = cases
+        self._confusion = np.sum([case.confusion for case in cases], axis=0)
+
+    def value(self, measure: str, k: int) -> tuple[float, str | None]:
+        """The pooled value, and why there is none."""
+        if measure in MEASURES:
+            counts = counts_of(self._confusion, k)
+            return MEASURES[measure](counts), reason_undefined(measure, counts)
+        if measure in {"ap", "f1"} and k > 0:
+            tallies = [case.objects[k].counts for case in self._cases if case.objects]
+            if tallies:
+                return (ap if measure == "ap" else f1)(sum(tallies[1:], tallies[0])), None
+        if measure in {"brier", "ece"}:
+            bins = [case.reliability[k] for case in self._cases if case.reliability]
+            if bins:
+                return (brier if measure == "brier" else ece)(sum(bins[1:], bins[0])), None
+        return math.nan, "only computed image by image"
 
 
 def _check(cases: Sequence[CaseScore], class_names: Sequence[str]) -> None:
@@ -304,22 +373,10 @@ def _bootstrap(
     values_NM: NDArray[np.float64], groups: Sequence[str], seed: int
 ) -> list[tuple[float, float] | None]:
     """Percentile intervals of the mean of each column, the same resamples for all."""
-    names, group_N = np.unique(np.array(groups, dtype=object), return_inverse=True)
-    known_NM = ~np.isnan(values_NM)
-    member_GN = np.equal.outer(np.arange(names.size), group_N).astype(np.float64)
-    sums_GM = member_GN @ np.where(known_NM, values_NM, 0.0)
-    used_GM = member_GN @ known_NM
-    generator = np.random.default_rng(seed)
-    drawn_RG = generator.integers(0, names.size, (RESAMPLES, names.size))
-    times_RG = np.stack([np.bincount(row, minlength=names.size) for row in drawn_RG])
-    totals_RM, counts_RM = times_RG @ sums_GM, times_RG @ used_GM
+    means_RM = resampled_means(values_NM, groups, RESAMPLES, seed)
+    group_N = np.array(groups, dtype=object)
     intervals: list[tuple[float, float] | None] = []
-    for column in range(values_NM.shape[1]):
-        if int((used_GM[:, column] > 0).sum()) < MIN_GROUPS:
-            intervals.append(None)
-            continue
-        drawn_R = counts_RM[:, column] > 0
-        means_R = totals_RM[drawn_R, column] / counts_RM[drawn_R, column]
-        low, high = np.percentile(means_R, (2.5, 97.5))
-        intervals.append((float(low), float(high)))
+    for values_N, means_R in zip(values_NM.T, means_RM.T, strict=True):
+        enough = len(set(group_N[~np.isnan(values_N)])) >= MIN_GROUPS
+        intervals.append(percentile_interval(means_R) if enough else None)
     return intervals

@@ -29,6 +29,8 @@ class RunFolder:
         metrics.json         per case and summary
         predictions/         masks of the held-out images
         overlays/            image, truth, prediction and errors side by side
+        calibration.json     what the validation images say of the probabilities
+        figures/             the report's charts as SVG and PNG
         report.html          one self-contained file
 
     Args:
@@ -75,6 +77,16 @@ class RunFolder:
     def overlays(self) -> Path:
         """Pictures of the held-out images."""
         return self.path / "overlays"
+
+    @property
+    def calibration(self) -> Path:
+        """Temperature and thresholds chosen on the validation images."""
+        return self.path / "calibration.json"
+
+    @property
+    def figures(self) -> Path:
+        """The report's charts."""
+        return self.path / "figures"
 
     @property
     def report(self) -> Path:

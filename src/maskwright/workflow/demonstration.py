@@ -11,8 +11,8 @@ from maskwright.data.dataset import find_cases
 from maskwright.data.sample import write_sample
 from maskwright.errors import OutputError
 from maskwright.progress import Events
+from maskwright.workflow.evaluation import Evaluation, evaluate
 from maskwright.workflow.run import Run
-from maskwright.workflow.scoring import Evaluation, evaluate
 from maskwright.workflow.training import train
 
 SAMPLE_IMAGES = 24

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,13 @@ from maskwright.data.files import find_images
 from maskwright.data.intensity import select_channels
 from maskwright.data.labels import LabelMap
 from maskwright.errors import DataError, OutputError
+from maskwright.evaluate.uncertainty import Trust, entropy, trust
 from maskwright.io.durable import make_folder, write_text
 from maskwright.io.image import Image
 from maskwright.io.probabilities import write_probabilities
 from maskwright.io.registry import mask_suffix, read_header, read_image, write_mask
 from maskwright.io.run_folder import RunFolder
+from maskwright.io.table import write_table
 from maskwright.nn.checkpoint import read_model
 from maskwright.nn.unet import UNet
 from maskwright.plan.machine import candidates, fastest
@@ -35,10 +37,15 @@ from maskwright.predict.predictor import (
 from maskwright.progress import Events
 from maskwright.tiling import TileRule
 from maskwright.train.diagnosis import ONE_CLASS_SHARE
+from maskwright.workflow.calibrating import Calibration
 from maskwright.workflow.predictions import Predictions
 
 SUMMARY_NAME = "predictions.json"
 PROBABILITIES_NAME = "probabilities"
+UNCERTAINTY_NAME = "uncertainty"
+TRUST_NAME = "trust.csv"
+# Up to so many pixels the probabilities of an image are held, to say how much to trust its mask.
+_TRUSTED_PX = 1 << 25
 _MEASURED_PX = 256
 
 
@@ -97,20 +104,26 @@ def predict(
     *,
     tile: int | None = None,
     probabilities: bool = False,
+    uncertainty: bool = False,
     overwrite: bool = False,
     events: Events | None = None,
 ) -> Predictions:
     """Predict images and write a mask of the same name for each.
 
     Masks hold the training masks' own values (255 where they had 255) in the image's file
-    format, lossless where that would lose.
+    format, lossless where that would lose. ``trust.csv`` ranks the images by the Dice that the
+    network expects of its own masks, least trusted first; images of more than 2^25 pixels are
+    ranked where probabilities or uncertainty are asked for.
 
     Args:
         run: A run folder.
         inputs: Folders, files or globs.
         out: Folder for the masks.
         tile: Largest side of the network's input; the result does not depend on it.
-        probabilities: Also write ``probabilities/NAME.tif``, one page a class.
+        probabilities: Also write ``probabilities/NAME.tif``, one page a class, calibrated on the
+            validation images.
+        uncertainty: Also write ``uncertainty/NAME.tif``: per pixel the entropy of the classes'
+            probabilities, from 0 (sure) to 1 (all classes alike).
         overwrite: Replace masks that exist.
         events: Where progress is told.
 
@@ -133,8 +146,13 @@ def predict(
     predictor = Predictor.build(network, config.predict, tile=tile)
     events.send("start", images=len(images), numerics=predictor.numerics)
     labels = LabelMap.from_config(config.data)
-    make_folder(target / PROBABILITIES_NAME if probabilities else target, subject=f"--out {out}")
+    make_folder(target, subject=f"--out {out}")
+    for asked, name in ((probabilities, PROBABILITIES_NAME), (uncertainty, UNCERTAINTY_NAME)):
+        if asked:
+            make_folder(target / name, subject=f"--out {out}")
+    calibration = Calibration.read(folder)
     written: list[Path] = []
+    trusts: dict[str, Trust] = {}
     records: list[dict[str, Any]] = []
     tiles = [predictor.tiles(read_header(path).size) for path in images]
     done = 0
@@ -148,8 +166,9 @@ def predict(
             done += 1
             events.send("tile", number=done, tiles=sum(tiles), name=name)
 
-        if probabilities:
-            probabilities_KYX = predict_probabilities(
+        asked = probabilities or uncertainty
+        if asked or image.array[0].size <= _TRUSTED_PX:
+            raw_KYX = predict_probabilities(
                 image.array,
                 predictor.engine,
                 predictor.rule,
@@ -157,16 +176,26 @@ def predict(
                 classes=predictor.classes,
                 on_tile=tick,
             )
-            written.append(target / PROBABILITIES_NAME / f"{path.stem}.tif")
-            write_probabilities(written[-1], probabilities_KYX)
-            classes_YX = most_probable(probabilities_KYX)
+            classes_YX = most_probable(raw_KYX)
+            calibrated_KYX = calibration.apply(raw_KYX)
+            trusts[path.name] = trust(calibrated_KYX, classes_YX)
+            if probabilities:
+                written.append(target / PROBABILITIES_NAME / f"{path.stem}.tif")
+                write_probabilities(written[-1], calibrated_KYX)
+            if uncertainty:
+                write_probabilities(
+                    target / UNCERTAINTY_NAME / f"{path.stem}.tif", entropy(calibrated_KYX)[None]
+                )
         else:
             classes_YX = predict_classes(
                 image.array, predictor.engine, predictor.rule, predictor.channels, on_tile=tick
             )
         write_mask(file, labels.decode(classes_YX))
         records.append(_record(path, file, classes_YX, labels, time.monotonic() - begun))
+        if path.name in trusts:
+            records[-1]["trust"] = trusts[path.name].to_json()
     _warn_one_class(records, events)
+    _rank(trusts, labels, target, events)
     summary = {
         "run": str(folder.path),
         "numerics": predictor.numerics,
@@ -236,6 +265,34 @@ def _record(
         },
         "elapsed_s": round(elapsed_s, 3),
     }
+
+
+def _rank(trusts: Mapping[str, Trust], labels: LabelMap, target: Path, events: Events) -> None:
+    """Write which masks to look at first, and name the least trusted ones."""
+    if not trusts:
+        return
+    ranked = sorted(trusts.items(), key=lambda item: (item[1].mean, item[0]))
+    rows: list[dict[str, str | int | float | bool | None]] = [
+        {
+            "image": name,
+            "expected_dice": round(found.mean, 4),
+            **{
+                f"expected_dice_{label}": round(value, 4)
+                for label, value in zip(labels.names, found.expected_dice, strict=True)
+            },
+            "mean_entropy": round(found.mean_entropy, 4),
+            "doubtful_share": round(found.doubtful_share, 4),
+        }
+        for name, found in ranked
+    ]
+    write_table(target / TRUST_NAME, rows)
+    if len(ranked) > 1:
+        least = ", ".join(f"{name} ({found.mean:.2f})" for name, found in ranked[:3])
+        events.send(
+            "message",
+            text=f"Look at these masks first; their expected Dice is the lowest: {least}. All in "
+            f"{target / TRUST_NAME}.",
+        )
 
 
 def _warn_one_class(records: Sequence[dict[str, Any]], events: Events) -> None:

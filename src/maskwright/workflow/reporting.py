@@ -1,8 +1,10 @@
-"""The report of a run, from what the run folder holds."""
+"""The report of a run, or of masks of any origin, as one HTML file."""
 
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,13 +15,28 @@ from maskwright import geometry
 from maskwright.config import RunConfig
 from maskwright.evaluate.case import CaseScore
 from maskwright.evaluate.summary import Summary
+from maskwright.evaluate.thresholds import ThresholdCurve
 from maskwright.io.durable import write_text
 from maskwright.io.run_folder import RunFolder
 from maskwright.progress import Event, read_events
-from maskwright.report.curves import curves_svg, validations
+from maskwright.report.content import ReportCase, ReportData
+from maskwright.report.curves import learning_charts, validations
+from maskwright.report.figure_files import write_figures
 from maskwright.report.figures import overlay_uri
-from maskwright.report.html import ReportCase, ReportData, render
+from maskwright.report.html import render
+from maskwright.workflow.calibrating import Calibration
+from maskwright.workflow.findings import (
+    columns_of,
+    partition_tables,
+    quality_trends,
+    region_scores,
+    sections_of,
+    threshold_choices,
+    with_calibration,
+)
 from maskwright.workflow.run import Run, open_run
+
+__all__ = ["report", "write_report"]
 
 _PACKAGES = ("maskwright", "torch", "numpy", "scipy", "scikit-image", "tifffile", "pillow")
 
@@ -40,41 +57,69 @@ def report(run: str | Path) -> Path:
 
 
 def write_report(run: Run) -> Path:
-    """Write the report from ``metrics.json``, ``events.jsonl``, ``splits.json`` and overlays."""
+    """Write the report from what the run folder holds, and its charts as files."""
     folder = run.folder
     metrics = run.metrics()
     events = read_events(folder.events)
     cases = [CaseScore.from_json(case) for case in metrics["cases"]]
     summary = Summary.from_json(metrics["summary"])
+    names = summary.class_names
+    calibration = Calibration.read(folder)
+    sections = sections_of(cases, summary)
+    sections["reliability"] = with_calibration(
+        sections["reliability"], calibration, dict(zip(names, metrics["ece_before"], strict=True))
+    )
+    oracle = [ThresholdCurve(**curve) for curve in metrics["oracle_curves"]]
     data = ReportData(
         title=folder.path.resolve().name,
         simulated=bool(metrics["simulated"]),
         summary=summary,
         baselines={name: Summary.from_json(v) for name, v in metrics["baselines"].items()},
-        curves=curves_svg(events),
-        cases=[_case(folder, case, summary.class_names, len(cases)) for case in cases],
+        learning=learning_charts(events),
+        cases=[_case(folder, case, names, len(cases)) for case in cases],
         config=run.config.model_dump(mode="json"),
         split=folder.read_json(folder.splits),
-        facts=[*metrics["data"]["facts"], f"SHA-256 of the training data: {_hash(metrics)}"],
+        facts=[*metrics["data"]["facts"], *([metrics["roi"]] if metrics["roi"] else [])],
+        data_hash=_hash(metrics),
         warnings=_warnings(metrics, events),
         timings_s=_timings(metrics, events),
+        cost=_cost(metrics, events),
         versions={name: version(name) for name in _PACKAGES},
         hardware={**metrics["machine"], "numbers": _numerics(run.config, metrics)},
         commands=_commands(run, metrics),
         model=_model(run.config, metrics),
+        plan=_plan(run.config, events),
         images="held-out image" if metrics["part"] == "test" else "validation image",
         validations=validations(events),
+        thresholds=threshold_choices(calibration, oracle, names),
+        quality=quality_trends(cases, metrics["quality"]),
+        partitions=partition_tables(metrics["partitions"]),
+        regions=region_scores(metrics["regions"]),
+        has_region=bool(metrics["roi"]),
+        **citation(),
+        **sections,
     )
+    write_figures(data, folder.figures)
     write_text(folder.report, render(data))
     return folder.report
 
 
+def citation() -> dict[str, Any]:
+    """How to cite the software."""
+    number = version("maskwright")
+    return {
+        "citation": f"maskwright, version {number}: U-Net segmentation from a folder of images and "
+        "masks. The network is that of Ronneberger, Fischer and Brox, MICCAI 2015, "
+        "arXiv 1505.04597.",
+        "bibtex": "@software{maskwright,\n"
+        "  title = {maskwright: U-Net segmentation from a folder of images and masks},\n"
+        "  author = {{The maskwright developers}},\n"
+        f"  version = {{{number}}},\n"
+        "  year = {2026}\n}",
+    }
+
+
 def _case(folder: RunFolder, case: CaseScore, names: tuple[str, ...], images: int) -> ReportCase:
-    dice = {name: case.value("dice", k) for k, name in enumerate(names)}
-    predicted = np.sum(case.confusion, axis=0)
-    flags = ["no prediction"] if case.missing else []
-    if np.count_nonzero(predicted) == 1 and not case.missing:
-        flags.append("one class only")
     picture = folder.overlays / f"{case.case}.png"
     uri = None
     if picture.is_file():
@@ -82,10 +127,29 @@ def _case(folder: RunFolder, case: CaseScore, names: tuple[str, ...], images: in
 
         with Image.open(picture) as file:
             uri = overlay_uri(np.asarray(file.convert("RGB")), images)
-    return ReportCase(case.case, dice, case.mean_dice, case.group, tuple(flags), uri)
+    return report_case(case, names, overlay=uri)
 
 
-def _warnings(metrics: dict[str, Any], events: list[Event]) -> list[str]:
+def report_case(case: CaseScore, names: tuple[str, ...], **pictures: Any) -> ReportCase:
+    """What the report shows of one image."""
+    predicted = np.sum(case.confusion, axis=0)
+    flags = ["no prediction"] if case.missing else []
+    if np.count_nonzero(predicted) == 1 and not case.missing:
+        flags.append("one class only")
+    flags += [f"{names[k]}: worst-case distance" if k else text for k, text in case.flags]
+    return ReportCase(
+        case.case,
+        {name: case.value("dice", k) for k, name in enumerate(names)},
+        case.mean_dice,
+        case.group,
+        tuple(flags),
+        values=columns_of(case, names),
+        expected=None if case.trust is None else case.trust.mean,
+        **pictures,
+    )
+
+
+def _warnings(metrics: Mapping[str, Any], events: list[Event]) -> list[str]:
     texts = [str(event["text"]) for event in events if event["kind"] == "warning"]
     if metrics["part"] != "test":
         texts.insert(
@@ -97,23 +161,70 @@ def _warnings(metrics: dict[str, Any], events: list[Event]) -> list[str]:
     return list(dict.fromkeys(texts))
 
 
-def _hash(metrics: dict[str, Any]) -> str:
+def _hash(metrics: Mapping[str, Any]) -> str:
     return str(metrics["data"]["hash"] or "not recorded")
 
 
-def _timings(metrics: dict[str, Any], events: list[Event]) -> dict[str, float]:
-    training = max(
+def _training_s(events: list[Event]) -> float:
+    return max(
         (float(e.get("elapsed_s", 0)) for e in events if e["kind"] in ("step", "end")), default=0.0
     )
-    return {"training": training, **metrics["timings_s"]}
 
 
-def _numerics(config: RunConfig, metrics: dict[str, Any]) -> str:
+def _timings(metrics: Mapping[str, Any], events: list[Event]) -> dict[str, float]:
+    return {"training": _training_s(events), **metrics["timings_s"]}
+
+
+def _cost(metrics: Mapping[str, Any], events: list[Event]) -> dict[str, str]:
+    seconds = _training_s(events) + sum(metrics["timings_s"].values())
+    cores = int(metrics["machine"].get("cores", os.cpu_count() or 1))
+    return {
+        "processor time": f"{seconds * cores / 3600:.2f} core hours ({cores} cores)",
+        "prediction": f"{metrics['timings_s']['prediction'] / max(1, len(metrics['cases'])):.2f} s "
+        "an image",
+    }
+
+
+def _numerics(config: RunConfig, metrics: Mapping[str, Any]) -> str:
     train = config.train
     return f"training {train.layout} {train.precision}, prediction {metrics['prediction_numerics']}"
 
 
-def _commands(run: Run, metrics: dict[str, Any]) -> list[str]:
+def _plan(config: RunConfig, events: list[Event]) -> list[tuple[str, str]]:
+    """What was chosen for this data, this machine and this time, and why."""
+    model, train = config.model, config.train
+    reach = geometry.receptive_field(model.depth)
+    told = [str(event["text"]) for event in events if event["kind"] == "message"]
+    steps = next((t for t in told if t.startswith("One step takes")), "the number that was asked")
+    numbers = next((t for t in told if t.startswith("Convolutions run")), "as asked for")
+    weight = "the mean of both errors: overlap keeps small classes in view, cross-entropy is smooth"
+    return [
+        (f"{model.channels} channels, {model.classes} classes", "found in the images and masks"),
+        (
+            f"{model.depth} poolings",
+            f"each output pixel sees {reach} pixels across"
+            + (", more than the patch" if reach > train.patch_px else ""),
+        ),
+        (
+            f"patches of {train.patch_px} pixels, {train.batch} at a time",
+            "as large as the images and the setting allow; a multiple of "
+            f"{2**model.depth}, so that every pooling is even",
+        ),
+        (
+            f"{train.foreground_share:.0%} of the patches around a class drawn evenly",
+            "rare classes are seen as often as common ones",
+        ),
+        (f"loss {train.loss}", weight if train.loss == "dice+ce" else "as asked for"),
+        (f"{train.steps} steps", steps),
+        (f"{train.layout} {train.precision}", numbers),
+        (
+            "weights of the best validation",
+            f"chosen among {train.validations} validations by the mean Dice of the classes",
+        ),
+    ]
+
+
+def _commands(run: Run, metrics: Mapping[str, Any]) -> list[str]:
     """The commands that repeat this run with its own split, seed and number of steps."""
     from maskwright.nn.presets import preset
 
@@ -121,7 +232,7 @@ def _commands(run: Run, metrics: dict[str, Any]) -> list[str]:
     own = run.config.model_dump(mode="json")
     changed = [
         f"--set {section}.{key}={_value(value)}"
-        for section in ("model", "train", "predict")
+        for section in ("model", "train", "predict", "evaluate")
         for key, value in own[section].items()
         if value != plain[section][key]
         and key not in ("steps", "minutes", "seed", "channels")
@@ -133,6 +244,8 @@ def _commands(run: Run, metrics: dict[str, Any]) -> list[str]:
         for key, value in own["train"]["augment"].items()
         if value != plain["train"]["augment"][key]
     ]
+    if own["data"]["roi"] != plain["data"]["roi"]:
+        changed.append(f"--set data.roi={own['data']['roi']}")
     train = (
         f"maskwright train {metrics['data']['root']} --out repeated "
         f"--split {run.folder.splits} --steps {own['train']['steps']} --seed {own['train']['seed']}"
@@ -146,10 +259,12 @@ def _commands(run: Run, metrics: dict[str, Any]) -> list[str]:
 
 
 def _value(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(str(part) for part in value)
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _model(config: RunConfig, metrics: dict[str, Any]) -> dict[str, str]:
+def _model(config: RunConfig, metrics: Mapping[str, Any]) -> dict[str, str]:
     model = config.model
     side = geometry.next_legal_size(config.train.patch_px, model.depth, model.padding)
     layers = geometry.layer_table(side, **model.model_dump(exclude={"dropout"}))

@@ -41,6 +41,7 @@ class Run:
         *,
         tile: int | None = None,
         probabilities: bool = False,
+        uncertainty: bool = False,
         overwrite: bool = False,
         events: Events | None = None,
     ) -> Predictions:
@@ -51,6 +52,7 @@ class Run:
             out: Where masks go; by default ``masks_`` and the input's name beside the run's files.
             tile: Largest side of the network's input.
             probabilities: Also write the probability of every class.
+            uncertainty: Also write a map of how unsure the network is.
             overwrite: Replace masks that exist.
             events: Where progress is told.
         """
@@ -65,6 +67,7 @@ class Run:
             out,
             tile=tile,
             probabilities=probabilities,
+            uncertainty=uncertainty,
             overwrite=overwrite,
             events=events,
         )

@@ -1,189 +1,61 @@
-"""Scores: of two folders of masks, and of the held-out images of a run."""
+"""Scores of the held-out images of a run, beside what other methods reach on them."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from maskwright.config import DataConfig
-from maskwright.data import naming
 from maskwright.data.check import CheckReport
+from maskwright.data.companions import (
+    ROI_FOLDERS,
+    SECOND_OBSERVER_FOLDERS,
+    field_of_view,
+    find_companions,
+    region_of,
+)
 from maskwright.data.dataset import Case
-from maskwright.data.files import image_files, subfolders, visible_files
-from maskwright.data.labels import LabelMap, recognise
-from maskwright.data.problem import raise_first_refusal
+from maskwright.data.labels import LabelMap
 from maskwright.data.split import Split
-from maskwright.errors import DataError
 from maskwright.evaluate.baseline import Baselines, fit_baselines
-from maskwright.evaluate.case import CaseScore, score_case
+from maskwright.evaluate.calibration import Reliability, ece, reliability
+from maskwright.evaluate.case import CaseScore
+from maskwright.evaluate.measuring import score_case
+from maskwright.evaluate.partition import segments
+from maskwright.evaluate.partition_curve import ThresholdScore, best_threshold, score_thresholds
+from maskwright.evaluate.quality import image_quality
 from maskwright.evaluate.summary import Summary, summarise
+from maskwright.evaluate.thresholds import ThresholdSweep
 from maskwright.io.durable import write_text
 from maskwright.io.image import Image
-from maskwright.io.probabilities import read_probabilities
 from maskwright.io.registry import mask_suffix, read_image, read_mask, write_mask
 from maskwright.nn.checkpoint import read_model
 from maskwright.plan.machine import describe_machine
 from maskwright.predict.predictor import most_probable, predict_probabilities
 from maskwright.progress import Events
 from maskwright.report.figures import write_overlay
+from maskwright.workflow.calibrating import Calibration, Predicted, calibrate
+from maskwright.workflow.evaluation import Evaluation
 from maskwright.workflow.loading import true_classes
-from maskwright.workflow.prediction import PROBABILITIES_NAME, Predictor, labels_of
-from maskwright.workflow.predictions import Predictions
+from maskwright.workflow.prediction import Predictor
 from maskwright.workflow.run import Run
-from maskwright.workflow.settings import parse_labels
 
 _BASELINE_TRAINING_IMAGES = 20
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What :func:`evaluate` found.
-
-    Args:
-        summary: Means with intervals.
-        cases: Scores of each image.
-    """
-
-    summary: Summary
-    cases: tuple[CaseScore, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values: the summary, then each case, worst first."""
-        names = self.summary.class_names
-        worst_first = sorted(self.cases, key=lambda case: (case.mean_dice, case.case))
-        return {
-            "summary": self.summary.to_json(),
-            "cases": [case.to_json(names) for case in worst_first],
-        }
-
-
-def evaluate(
-    predictions: str | Path | Predictions,
-    truth: str | Path,
-    *,
-    labels: str | None = None,
-    json_file: str | Path | None = None,
-    events: Events | None = None,
-) -> Evaluation:
-    """Score a folder of predicted masks against a folder of true ones, paired by name.
-
-    A truth without a prediction counts as an empty prediction and is listed; a prediction
-    without a truth is listed. Where the predictions have a folder ``probabilities``, AUC and
-    average precision are computed too.
-
-    Args:
-        predictions: Folder of predicted masks, or what ``predict`` returned.
-        truth: Folder of true masks, or of a data set that has one.
-        labels: ``name=value,name=value`` in class order, the background first. By default what
-            the run that predicted has learnt, else recognised from the truth.
-        json_file: Where to write all numbers.
-        events: Where progress is told.
-
-    Returns:
-        Summary and cases.
-
-    Raises:
-        DataError: When folders are empty, sizes differ, or values are unknown.
-
-    Example:
-        ``evaluate("masks", "truth").summary.headline.mean``
-    """
-    events = events or Events()
-    folder = predictions.folder if isinstance(predictions, Predictions) else Path(predictions)
-    truths = _mask_files(Path(truth))
-    found = _mask_files(folder)
-    label_map = _label_map(folder, truths.values(), labels, events)
-    pairs = naming.pair_names(list(found), list(truths))
-    matched = {masks[0]: name for name, masks in pairs.items() if len(masks) == 1}
-    if not matched:
-        raise DataError(
-            "evaluate-no-pairs",
-            str(folder),
-            expected=f"file names that also stand in {truth}",
-            found="none",
-            remedy="give the masks of the same images the same names",
-        )
-    scores = []
-    for number, (name, path) in enumerate(truths.items(), start=1):
-        events.send("reading", number=number, images=len(truths), name=name)
-        truth_YX = label_map.encode(read_mask(path), subject=str(path))
-        partner = matched.get(name)
-        predicted_YX = None
-        if partner is not None:
-            file = found[partner]
-            predicted_YX = label_map.encode(read_mask(file), subject=str(file))
-        file = folder / PROBABILITIES_NAME / f"{partner}.tif"
-        scores.append(
-            score_case(
-                name,
-                predicted_YX,
-                truth_YX,
-                label_map.classes,
-                probabilities_KYX=read_probabilities(file) if file.is_file() else None,
-            )
-        )
-    extra = [name for name, masks in pairs.items() if len(masks) != 1]
-    evaluation = Evaluation(summarise(scores, label_map.names, extra=extra), tuple(scores))
-    if json_file is not None:
-        write_text(Path(json_file), json.dumps(evaluation.to_json(), indent=2) + "\n")
-    return evaluation
-
-
-def _mask_files(folder: Path) -> dict[str, Path]:
-    """Stem → mask file of a folder, or of the mask folder inside it."""
-    if folder.is_file():
-        return {folder.stem: folder}
-    if folder.is_dir():
-        inside = subfolders(folder, naming.MASK_FOLDERS)
-        masks = image_files(visible_files(inside[0] if inside else folder))
-        files = {
-            path.stem: path for path in sorted(masks, key=lambda p: naming.natural_key(p.stem))
-        }
-        if files:
-            return files
-    raise DataError(
-        "evaluate-no-masks",
-        str(folder),
-        expected="a folder of masks",
-        found="no mask" if folder.exists() else "nothing there",
-        remedy="check the path",
-    )
-
-
-def _label_map(
-    folder: Path, truths: Iterable[Path], labels: str | None, events: Events
-) -> LabelMap:
-    written_by = labels_of(folder)
-    if labels is None and written_by is not None:
-        return LabelMap.from_config(written_by)
-    config = DataConfig(labels=parse_labels(labels) if labels else ())
-    label_map, problems = recognise(((str(p), read_mask(p)) for p in truths), config)
-    raise_first_refusal(problems, expected="masks whose values can be told apart")
-    if label_map is None:
-        raise DataError(
-            "evaluate-no-classes",
-            str(folder),
-            expected="true masks with at least two classes",
-            found="none",
-            remedy="name the values with --labels background=0,cell=255",
-        )
-    for line in label_map.describe():
-        events.send("message", text=line)
-    return label_map
+SECOND_OBSERVER = "second observer"
 
 
 def score_run(run: Run, report: CheckReport, split: Split, *, events: Events) -> Evaluation:
     """Predict and score the held-out images of a run, with the baselines beside it.
 
-    Writes ``predictions/``, ``overlays/``, ``metrics.json`` and the report. Where no image was
-    kept for the test, the validation images are scored, and every output says so.
+    The validation images choose temperature and thresholds first. Writes ``predictions/``,
+    ``overlays/``, ``calibration.json``, ``metrics.json``, ``figures/`` and the report. Where no
+    image was kept for the test, the validation images are scored, and every output says so.
 
     Args:
         run: The run.
@@ -199,25 +71,39 @@ def score_run(run: Run, report: CheckReport, split: Split, *, events: Events) ->
     network, facts = read_model(run.folder.model)
     predictor = Predictor.build(network, run.config.predict)
     by_name = {case.name: case for case in report.cases}
+    reader = _Reader(run, report, label_map, predictor, events)
+    held = [by_name[name] for name in split.validation]
+    if held:
+        events.send("busy", text="Calibrating on the validation images")
+        calibration = calibrate(
+            list(split.validation),
+            lambda name: reader.predicted(by_name[name]),
+            label_map.classes,
+            _mean_pixels(report) * len(held),
+        )
+    else:
+        calibration = Calibration()
+    calibration.write(run.folder)
     training = [by_name[name] for name in split.train[:_BASELINE_TRAINING_IMAGES]]
     baselines = fit_baselines(
         ((read_image(case.image).array, true_classes(case, label_map)) for case in training),
         label_map.classes,
         run.config.train.seed,
     )
-    scorer = _RunScorer(run, label_map, predictor, baselines)
+    scorer = _RunScorer(run, reader, calibration, baselines)
     for number, name in enumerate(names, start=1):
         events.send("reading", doing="Scoring", number=number, images=len(names), name=name)
         scorer.score(by_name[name])
-    evaluation = Evaluation(summarise(scorer.scores, label_map.names), tuple(scorer.scores))
+    tolerance = run.config.evaluate.tolerance
+    summary = summarise(scorer.scores, label_map.names, tolerance=tolerance)
+    evaluation = Evaluation(summary, tuple(scorer.scores), run.config.evaluate)
     metrics = {
         "part": part,
         "simulated": _is_simulated(report.root),
         **evaluation.to_json(),
-        "baselines": {
-            method: summarise(scores, label_map.names).to_json()
-            for method, scores in scorer.baseline_scores.items()
-        },
+        "baselines": scorer.others(),
+        **scorer.extras(),
+        "roi": reader.roi_sentence,
         "data": {"root": str(report.root), "hash": facts.get("data_hash"), "facts": report.facts()},
         "model_step": facts.get("step"),
         "prediction_numerics": predictor.numerics,
@@ -229,66 +115,246 @@ def score_run(run: Run, report: CheckReport, split: Split, *, events: Events) ->
     }
     write_text(run.folder.metrics, json.dumps(metrics, indent=2) + "\n")
     path = write_report(run)
-    events.send("report", path=str(path), sentence=evaluation.summary.sentence(f"{part} image"))
+    events.send("report", path=str(path), sentence=summary.sentence(f"{part} image"))
     return evaluation
+
+
+def _mean_pixels(report: CheckReport) -> int:
+    pixels = sum(y * x * images for (y, x), images in report.sizes.items())
+    return pixels // max(1, len(report.cases))
+
+
+class _Reader:
+    """Reads what belongs to a case: image, truth, region of interest, a second observer."""
+
+    def __init__(
+        self,
+        run: Run,
+        report: CheckReport,
+        label_map: LabelMap,
+        predictor: Predictor,
+        events: Events,
+    ) -> None:
+        names = [case.name for case in report.cases]
+        self.label_map = label_map
+        self._predictor = predictor
+        self._way = run.config.data.roi
+        self._rois: Mapping[str, Path] = {}
+        self.roi_sentence = ""
+        if self._way == "disc":
+            self.roi_sentence = "Only pixels inside the lit disc of each photograph count."
+        elif self._way == "auto":
+            found = find_companions(report.root, names, ROI_FOLDERS)
+            if found.folder is not None:
+                self._rois = found.files
+                self.roi_sentence = f"Only pixels inside the masks of {found.folder.name}/ count."
+                _tell_unmatched(found.unmatched, found.folder, events)
+        second = find_companions(report.root, names, SECOND_OBSERVER_FOLDERS)
+        self._second = second.files
+        if second.folder is not None:
+            _tell_unmatched(second.unmatched, second.folder, events)
+
+    def region(self, case: Case, image: Image) -> NDArray[np.bool_] | None:
+        """Where pixels count, or ``None`` where all do."""
+        if self._way == "disc":
+            return field_of_view(image.array)
+        path = self._rois.get(case.name)
+        return None if path is None else region_of(read_mask(path))
+
+    def second(self, case: Case) -> NDArray[np.uint8] | None:
+        """What a second person drew, or ``None``."""
+        path = self._second.get(case.name)
+        return None if path is None else self.label_map.encode(read_mask(path), subject=str(path))
+
+    def probabilities(self, image: Image) -> NDArray[np.float32]:
+        """What the network says of an image."""
+        predictor = self._predictor
+        return predict_probabilities(
+            image.array,
+            predictor.engine,
+            predictor.rule,
+            predictor.channels,
+            classes=predictor.classes,
+        )
+
+    def predicted(self, case: Case) -> Predicted:
+        """Probabilities, truth and region of one case."""
+        image = read_image(case.image)
+        return (
+            self.probabilities(image),
+            true_classes(case, self.label_map),
+            self.region(case, image),
+        )
+
+
+def _tell_unmatched(names: Sequence[str], folder: Path, events: Events) -> None:
+    if names:
+        shown = ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
+        events.send(
+            "warning",
+            code="companion-unmatched",
+            text=f"{folder.name}/ has no file that surely belongs to {len(names)} images: {shown}.",
+        )
 
 
 class _RunScorer:
     """Predicts, writes and scores one held-out image after the other."""
 
     def __init__(
-        self, run: Run, label_map: LabelMap, predictor: Predictor, baselines: Baselines
+        self, run: Run, reader: _Reader, calibration: Calibration, baselines: Baselines
     ) -> None:
         self._run = run
-        self._label_map = label_map
-        self._predictor = predictor
+        self._reader = reader
+        self._calibration = calibration
         self._baselines = baselines
+        self._config = run.config.evaluate
+        self._classes = reader.label_map.classes
+        self._others: dict[str, list[CaseScore]] = {}
+        self._regions: dict[tuple[str, str], list[CaseScore]] = {}
+        self._sweeps = [ThresholdSweep() for _ in range(1, self._classes)]
+        self._raw: list[Reliability] = []
+        self._quality: dict[str, dict[str, float | None]] = {}
+        self._partitions: dict[int, list[tuple[ThresholdScore, ...]]] = {}
         self.scores: list[CaseScore] = []
-        self.baseline_scores: dict[str, list[CaseScore]] = {}
         self.predicting_s = 0.0
         for folder in (run.folder.predictions, run.folder.overlays):
             folder.mkdir(exist_ok=True)
 
     def score(self, case: Case) -> None:
         image = read_image(case.image)
-        truth_YX = true_classes(case, self._label_map)
-        probabilities_KYX = self._predict(image)
-        classes_YX = most_probable(probabilities_KYX)
-        classes = self._label_map.classes
+        truth = true_classes(case, self._reader.label_map)
+        valid = self._reader.region(case, image)
+        start = time.monotonic()
+        raw_KYX = self._reader.probabilities(image)
+        self.predicting_s += time.monotonic() - start
+        classes_YX = most_probable(raw_KYX)
+        probabilities_KYX = self._calibration.apply(raw_KYX)
+        objects = None
+        if self._reader.label_map.kind == "objects" and case.mask is not None:
+            objects = read_mask(case.mask).array[0]
         self.scores.append(
             score_case(
                 case.name,
                 classes_YX,
-                truth_YX,
-                classes,
-                probabilities_KYX=probabilities_KYX,
+                truth,
+                self._classes,
+                probabilities=probabilities_KYX,
+                valid=valid,
                 group=case.group,
+                spacing_mm=self._config.spacing_mm,
+                config=self._config,
+                truth_objects=objects if self._classes == 2 else None,
             )
         )
-        for method, predicted_YX in self._baselines.predict(image.array).items():
-            self.baseline_scores.setdefault(method, []).append(
-                score_case(case.name, predicted_YX, truth_YX, classes, group=case.group)
-            )
+        self._score_others(case, image, classes_YX, truth, valid)
+        self._look_further(case, image, raw_KYX, probabilities_KYX, truth, objects, valid)
         folder = self._run.folder
         write_mask(
             folder.predictions / (case.name + mask_suffix(case.image)),
-            self._label_map.decode(classes_YX),
+            self._reader.label_map.decode(classes_YX),
         )
         write_overlay(
-            folder.overlays / f"{case.name}.png", image.array, truth_YX, classes_YX, classes
+            folder.overlays / f"{case.name}.png",
+            image.array,
+            truth,
+            classes_YX,
+            self._classes,
+            valid=valid,
         )
 
-    def _predict(self, image: Image) -> NDArray[np.float32]:
-        start = time.monotonic()
-        probabilities_KYX = predict_probabilities(
-            image.array,
-            self._predictor.engine,
-            self._predictor.rule,
-            self._predictor.channels,
-            classes=self._predictor.classes,
-        )
-        self.predicting_s += time.monotonic() - start
-        return probabilities_KYX
+    def _score_others(
+        self,
+        case: Case,
+        image: Image,
+        classes_YX: NDArray[np.uint8],
+        truth: NDArray[np.uint8],
+        valid: NDArray[np.bool_] | None,
+    ) -> None:
+        methods = dict(self._baselines.predict(image.array))
+        second = self._reader.second(case)
+        if second is not None:
+            methods[SECOND_OBSERVER] = second
+        for method, predicted in methods.items():
+            self._others.setdefault(method, []).append(self._overlap(case, predicted, truth, valid))
+        if valid is None:
+            return
+        people = {"network": classes_YX}
+        if second is not None:
+            people[SECOND_OBSERVER] = second
+        for region, where in (("inside", valid), ("outside", ~valid), ("whole image", None)):
+            for method, predicted in people.items():
+                scores = self._regions.setdefault((region, method), [])
+                scores.append(self._overlap(case, predicted, truth, where))
+
+    def _overlap(
+        self,
+        case: Case,
+        predicted: NDArray[np.uint8],
+        truth: NDArray[np.uint8],
+        valid: NDArray[np.bool_] | None,
+    ) -> CaseScore:
+        return score_case(case.name, predicted, truth, self._classes, valid=valid, group=case.group)
+
+    def _look_further(
+        self,
+        case: Case,
+        image: Image,
+        raw_KYX: NDArray[np.float32],
+        probabilities_KYX: NDArray[np.float32],
+        truth: NDArray[np.uint8],
+        objects: NDArray[Any] | None,
+        valid: NDArray[np.bool_] | None,
+    ) -> None:
+        """What the report tells besides scores: thresholds, calibration, quality, partitions."""
+        self._quality[case.name] = image_quality(image.array, truth).to_json()
+        raw = [
+            reliability(raw_KYX[k], truth == k, self._config.bins, valid)
+            for k in range(self._classes)
+        ]
+        self._raw = [a + b for a, b in zip(self._raw, raw, strict=True)] if self._raw else raw
+        for k, sweep in enumerate(self._sweeps, start=1):
+            sweep.add(probabilities_KYX[k], truth == k, valid)
+        if "partition" not in self._config.measures:
+            return
+        for k in range(self._classes):
+            pieces = segments(truth == k)
+            if objects is not None and k == 1 and self._classes == 2:
+                pieces = objects
+            rows = score_thresholds(probabilities_KYX[k].clip(0, 1), pieces, valid=valid)
+            self._partitions.setdefault(k, []).append(rows)
+
+    def others(self) -> dict[str, dict[str, Any]]:
+        """Summaries of the other methods. A second observer may not have seen every image."""
+        return {method: self._summary(scores).to_json() for method, scores in self._others.items()}
+
+    def _summary(self, scores: list[CaseScore]) -> Summary:
+        return summarise(scores, self._reader.label_map.names)
+
+    def extras(self) -> dict[str, Any]:
+        """What the report needs besides the scores, as plain values."""
+        return {
+            "regions": [
+                {"region": region, "method": method, "summary": self._summary(scores).to_json()}
+                for (region, method), scores in self._regions.items()
+            ],
+            "oracle_curves": [asdict(sweep.result()) for sweep in self._sweeps],
+            "ece_before": [ece(bins) for bins in self._raw],
+            "quality": self._quality,
+            "partitions": {
+                self._reader.label_map.names[k]: _partition_rows(per_slice)
+                for k, per_slice in self._partitions.items()
+            },
+        }
+
+
+def _partition_rows(per_slice: list[tuple[ThresholdScore, ...]]) -> dict[str, Any]:
+    curve = best_threshold(per_slice)
+    return {
+        "rows": [[row.threshold, row.v_rand.f, row.v_info.f] for row in curve.rows],
+        "best_v_rand": [curve.best_v_rand.threshold, curve.best_v_rand.v_rand.f],
+        "best_v_info": [curve.best_v_info.threshold, curve.best_v_info.v_info.f],
+        "slices": curve.slices,
+    }
 
 
 def _is_simulated(root: Path) -> bool:

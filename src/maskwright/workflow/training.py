@@ -22,7 +22,7 @@ from maskwright.data.split import (
     write_split,
 )
 from maskwright.errors import ConfigError, DataError
-from maskwright.evaluate.case import score_case
+from maskwright.evaluate.measuring import score_case
 from maskwright.io.run_folder import RunFolder
 from maskwright.nn.unet import UNet, build_unet
 from maskwright.plan.machine import Numerics, candidates, fastest, reuse_memory

@@ -1,73 +1,28 @@
-"""The command line: parse, call the workflow, print.
-
-Nothing heavy is imported before a command runs, so that ``--help`` answers at once.
-"""
+"""Commands that train, predict and describe networks."""
 
 from __future__ import annotations
 
-import json
-import signal
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from maskwright.errors import Interrupted, MaskwrightError
-
-if TYPE_CHECKING:
-    from maskwright.evaluate.summary import Summary
-    from maskwright.progress import Events
-
-app = typer.Typer(
-    name="maskwright",
-    help="From a folder of images and hand-drawn masks to a trained U-Net, masks and a report.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+from maskwright.cli.application import (
+    Data,
+    GroupBy,
+    Json,
+    Labels,
+    ObjectIds,
+    Preset,
+    Quiet,
+    Seed,
+    Settings,
+    app,
+    listening,
+    print_json,
+    print_summary,
+    read_summary,
 )
-
-Data = Annotated[Path, typer.Argument(help="Folder with images/ and masks/.", show_default=False)]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and results.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Any setting; may be repeated."),
-]
-Labels = Annotated[
-    str | None,
-    typer.Option(metavar="NAME=VALUE,…", help="Meaning of mask values, background first."),
-]
-GroupBy = Annotated[
-    str | None,
-    typer.Option(metavar="REGEX", help="Part of a name that must not be split (a patient)."),
-]
-ObjectIds = Annotated[
-    bool | None,
-    typer.Option("--objects/--no-objects", help="Mask values number objects [default: look]."),
-]
-Seed = Annotated[int | None, typer.Option(help="Seed of everything random.", show_default="0")]
-Preset = Annotated[str, typer.Option(help="unet or ronneberger2015.")]
-
-
-@contextmanager
-def _events(quiet: bool) -> Iterator[Events]:
-    from maskwright.progress import Events, TerminalBar
-
-    with TerminalBar(quiet=quiet) as bar:
-        try:
-            yield Events([bar])
-        except KeyboardInterrupt as error:
-            remedy = "run the same command again; finished files are whole"
-            raise Interrupted(signal.SIGINT, "the command", remedy=remedy) from error
-
-
-def _print_json(values: Any) -> None:
-    typer.echo(json.dumps(values, indent=2))
 
 
 @app.command()
@@ -91,14 +46,14 @@ def check(
     config = resolve_data(
         group_by=group_by, objects=objects, labels=labels, settings=tuple(settings or ())
     )
-    with _events(quiet) as events:
+    with listening(quiet) as events:
 
         def on_case(number: int, of: int, name: str) -> None:
             events.send("reading", number=number, images=of, name=name)
 
         report = check_dataset(data, config, on_case=on_case)
     if as_json:
-        _print_json(report.to_json())
+        print_json(report.to_json())
     elif not quiet:
         typer.echo("\n".join([*(report.pairs() if pairs else ()), *report.lines()]))
     else:
@@ -134,7 +89,7 @@ def train(
     """
     from maskwright.workflow.training import train as run_training
 
-    with _events(quiet) as events:
+    with listening(quiet) as events:
         run = run_training(
             data,
             out,
@@ -150,7 +105,7 @@ def train(
             resume=resume,
             events=events,
         )
-    _print_summary(_summary(run.metrics()["summary"]))
+    print_summary(read_summary(run.metrics()["summary"]))
     typer.echo(f"report: {run.folder.report}")
 
 
@@ -165,6 +120,9 @@ def predict(
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Also write every class's probability.")
     ] = False,
+    uncertainty: Annotated[
+        bool, typer.Option("--uncertainty", help="Also write maps of how unsure each pixel is.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -176,13 +134,14 @@ def predict(
     from maskwright.workflow.prediction import SUMMARY_NAME
     from maskwright.workflow.prediction import predict as run_prediction
 
-    with _events(quiet) as events:
+    with listening(quiet) as events:
         found = run_prediction(
             run,
             inputs,
             out,
             tile=tile,
             probabilities=probabilities,
+            uncertainty=uncertainty,
             overwrite=overwrite,
             events=events,
         )
@@ -190,42 +149,6 @@ def predict(
         typer.echo((found.folder / SUMMARY_NAME).read_text(encoding="utf-8"), nl=False)
     else:
         typer.echo(f"{len(found)} masks in {found.folder}")
-
-
-@app.command()
-def evaluate(
-    predictions: Annotated[Path, typer.Argument(help="Folder of masks.", show_default=False)],
-    truth: Annotated[Path, typer.Argument(help="Folder of true masks.", show_default=False)],
-    labels: Labels = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write all numbers to this file.")
-    ] = None,
-    quiet: Quiet = False,
-) -> None:
-    """Score predicted masks against true ones, paired by name.
-
-    Example: maskwright evaluate masks data/masks --json scores.json
-    """
-    from maskwright.workflow.scoring import evaluate as run_evaluation
-
-    with _events(quiet) as events:
-        found = run_evaluation(
-            predictions, truth, labels=labels, json_file=json_file, events=events
-        )
-    _print_summary(found.summary)
-
-
-@app.command()
-def report(
-    run: Annotated[Path, typer.Argument(help="Run folder.", show_default=False)],
-) -> None:
-    """Write a run's report.html again.
-
-    Example: maskwright report runs/cells
-    """
-    from maskwright.workflow.reporting import report as write_report
-
-    typer.echo(f"report: {write_report(run)}")
 
 
 @app.command()
@@ -246,7 +169,7 @@ def describe(
 
     found = build_description(preset=preset, input_px=input_px, settings=tuple(settings or ()))
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         typer.echo("\n".join(table(found)))
 
@@ -290,62 +213,15 @@ def demo(
     """
     from maskwright.workflow.demonstration import demonstrate
 
-    with _events(quiet) as events:
+    with listening(quiet) as events:
         shown = demonstrate(data, out, minutes=minutes, overwrite=overwrite, events=events)
     typer.echo("")
-    _print_summary(shown.evaluation.summary)
+    print_summary(shown.evaluation.summary)
     typer.echo("")
     for method, values in shown.run.metrics()["baselines"].items():
-        dice = _summary(values).headline.mean
+        dice = read_summary(values).headline.mean
         typer.echo(f"for comparison, {method}: mean Dice {dice:.3f}")
     if shown.simulated:
         typer.echo("These images are simulated; nothing here is a measurement.")
     typer.echo(f"masks:  {shown.masks}")
     typer.echo(f"report: {shown.run.folder.report}")
-
-
-def _summary(values: dict[str, Any]) -> Summary:
-    from maskwright.evaluate.summary import Summary
-
-    return Summary.from_json(values)
-
-
-def _print_summary(summary: Summary) -> None:
-    rows = summary.table()
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for number, row in enumerate(rows):
-        cells = [row[0].ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        typer.echo("  ".join(cells))
-        if number == 0:
-            typer.echo("  ".join("-" * width for width in widths))
-    typer.echo(summary.sentence())
-    if summary.missing:
-        typer.echo(f"no prediction (counted as empty): {', '.join(summary.missing)}")
-    if summary.extra:
-        typer.echo(f"no truth (not counted): {', '.join(summary.extra)}")
-
-
-def main() -> None:
-    """Run the command line; a person's mistake ends with a message and exit status 2."""
-    try:
-        app()
-    except MaskwrightError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_status)
-    except OSError as error:
-        # What the system refuses (no permission, a full disk) is told, not traced.
-        where = error.filename or "the system"
-        typer.echo(f"error: {where}: {error.strerror or error}. [system]", err=True)
-        sys.exit(2)
-    except MemoryError:
-        typer.echo(
-            "error: not enough memory. For prediction use a smaller --tile, for training --set "
-            "batch=2 or --set patch_px=128. [memory]",
-            err=True,
-        )
-        sys.exit(2)
-
-
-if __name__ == "__main__":
-    main()
