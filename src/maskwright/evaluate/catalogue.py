@@ -179,13 +179,13 @@ _ALL = (
     ),
     _distance(
         "hd95",
-        "Hausdorff distance, 95 %",
+        "HD95",
         "max of the two directed 95th percentiles",
-        "The distance that 95 % of each outline stay below (as MONAI and DeepMind define it).",
+        "Hausdorff distance without the farthest 5 % of each outline (as MONAI defines it).",
     ),
     _distance(
         "hd95_pooled",
-        "Hausdorff distance, 95 % pooled",
+        "HD95, pooled",
         "95th percentile of both directions together",
         "The same with both outlines thrown together (as MedPy defines it); smaller than hd95.",
     ),
