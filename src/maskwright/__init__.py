@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from maskwright.data.check import check_dataset as check
     from maskwright.data.sample import write_sample
     from maskwright.errors import MaskwrightError
+    from maskwright.evaluate.measuring import measure
     from maskwright.nn.unet import build_unet
+    from maskwright.workflow.comparing import compare
     from maskwright.workflow.evaluation import Evaluation, evaluate
     from maskwright.workflow.prediction import predict
     from maskwright.workflow.predictions import Predictions
@@ -55,7 +57,9 @@ _HOME = {
     "TrainConfig": ("config", "TrainConfig"),
     "build_unet": ("nn.unet", "build_unet"),
     "check": ("data.check", "check_dataset"),
+    "compare": ("workflow.comparing", "compare"),
     "evaluate": ("workflow.evaluation", "evaluate"),
+    "measure": ("evaluate.measuring", "measure"),
     "open_run": ("workflow.run", "open_run"),
     "predict": ("workflow.prediction", "predict"),
     "report": ("workflow.reporting", "report"),
@@ -76,7 +80,9 @@ __all__ = [
     "TrainConfig",
     "build_unet",
     "check",
+    "compare",
     "evaluate",
+    "measure",
     "open_run",
     "predict",
     "report",

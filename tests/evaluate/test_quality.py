@@ -156,12 +156,12 @@ def test_six_points_in_perfect_order_have_two_of_720_orders():
 def test_many_points_agree_with_scipy_and_say_so_in_words():
     x = np.random.default_rng(10).normal(size=40)
     falling = trend(x, -x + np.random.default_rng(11).normal(0, 0.1, 40))
-    assert falling.sentence.startswith("one falls as the other rises (rank correlation -")
+    assert falling.sentence.startswith("y falls with x (rank correlation -")
     loose = trend(x, np.random.default_rng(12).normal(size=40))
     assert loose.p_value == pytest.approx(
         spearmanr(x, np.random.default_rng(12).normal(size=40)).pvalue
     )
-    assert loose.sentence.startswith("shows no clear trend")
+    assert loose.sentence.startswith("y shows no clear trend with x")
 
 
 def test_points_without_a_value_leave_and_too_few_have_no_correlation():

@@ -204,21 +204,21 @@ def test_images_without_one_of_the_values_are_left_out():
     [
         (Agreement(12, 0.05, 0.03, 0.81),
          "Expected Dice lies on average 0.03 above the actual one; the order of the images agrees "
-         "(Spearman 0.81, n = 12)"),
+         "(Spearman 0.81, n = 12)."),
         (Agreement(9, 0.05, -0.04, 0.45),
          "Expected Dice lies on average 0.04 below the actual one; the order of the images agrees "
-         "in part (Spearman 0.45, n = 9)"),
+         "in part (Spearman 0.45, n = 9)."),
         (Agreement(9, 0.05, 0.001, -0.2),
          "Expected Dice is on average the actual one; the order of the images does not agree "
-         "(Spearman -0.20, n = 9)"),
+         "(Spearman -0.20, n = 9)."),
         (Agreement(4, 0.05, 0.03, None),
          "Expected Dice lies on average 0.03 above the actual one; fewer than 6 images say nothing "
-         "about their order (n = 4)"),
+         "about their order (n = 4)."),
         (Agreement(7, 0.05, 0.03, None),
          "Expected Dice lies on average 0.03 above the actual one; values that are equal say "
-         "nothing about their order (n = 7)"),
+         "nothing about their order (n = 7)."),
         (Agreement(0, math.nan, math.nan, None),
-         "No image has both an expected and an actual Dice"),
+         "No image has both an expected and an actual Dice."),
     ],
 )  # fmt: skip
 def test_the_agreement_is_told_in_words(found, sentence):

@@ -114,7 +114,9 @@ class Froc:
             (self.ignored_duplicates, "on findings that have a more probable one"),
             (self.ignored_beyond, "beyond the limit of their scan"),
         )
-        notes = [f"{count} marks {what}" for count, what in left_out if count]
+        notes = [
+            f"{count} mark{'s' if count > 1 else ''} {what}" for count, what in left_out if count
+        ]
         ignored = f" Not counted: {', '.join(notes)}." if notes else ""
         return (
             f"CPM {self.cpm:.4f} ({interval}) on {self.n_scans} scans: {len(self.found)} of "

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maskwright.config import EvaluateConfig, MeasureGroup
+from maskwright.config import EvaluateConfig, MeasureGroup, validate
 from maskwright.errors import DataError
 from maskwright.evaluate import objects, partition, ranking, surface, topology, warping
 from maskwright.evaluate.calibration import Reliability, brier, ece, reliability
 from maskwright.evaluate.case import BACKGROUND, CaseScore, ClassValues, ObjectTally
-from maskwright.evaluate.catalogue import measures_of
+from maskwright.evaluate.catalogue import CATALOGUE, measures_of
 from maskwright.evaluate.confusion import count_confusion
 from maskwright.evaluate.uncertainty import Trust, trust
 
@@ -106,7 +106,8 @@ def score_case(
                 remedy="predict this image again, or compare it with its own truth",
             )
     missing = prediction is None
-    predicted = np.zeros(truth.shape, np.uint8) if prediction is None else prediction
+    predicted = np.zeros(truth.shape, np.uint8) if prediction is None else _ids(prediction)
+    truth = _ids(truth)
     confusion = count_confusion(predicted, truth, classes, valid)
     pair = _Pair(
         predicted,
@@ -136,6 +137,60 @@ def score_case(
         tuple(taken.reliability),
         taken.trust,
     )
+
+
+def measure(
+    prediction: NDArray[Any],
+    truth: NDArray[Any],
+    *,
+    probability: NDArray[Any] | None = None,
+    valid: NDArray[np.bool_] | None = None,
+    spacing_mm: Sequence[float] | None = None,
+    tolerance: float = 1.0,
+    measures: str | Sequence[str] = "all",
+) -> dict[str, float]:
+    """Every measure of one mask against its truth, as a plain dictionary.
+
+    Args:
+        prediction: Predicted mask, shape ``(Y, X)`` or ``(Z, Y, X)``, bool or 0 and 1.
+        truth: True mask, same shape.
+        probability: Probability of the object, same shape, for calibration and ranking.
+        valid: Region of interest, same shape.
+        spacing_mm: Pixel size along each axis; ``None`` measures distances in pixels.
+        tolerance: Of the surface Dice, in mm or pixels.
+        measures: Groups of measures beyond overlap, or ``all``.
+
+    Returns:
+        Value by the names of the catalogue, NaN where a measure is undefined.
+
+    Raises:
+        ConfigError: For an unknown group or an illegal tolerance.
+        DataError: If shapes differ or a mask has other values.
+
+    Example:
+        >>> truth = np.zeros((40, 40), bool)
+        >>> truth[10:20, 10:20] = True
+        >>> prediction = truth.copy()
+        >>> prediction[10:12, 30:32] = True
+        >>> found = measure(prediction, truth)
+        >>> found["hd"], round(found["hd95"], 4), round(found["nsd"], 4)
+        (12.0, 11.05, 0.9474)
+    """
+    config = validate(
+        EvaluateConfig, {"measures": measures, "tolerance": tolerance}, subject="measure"
+    )
+    scores = None if probability is None else np.stack([1 - probability, probability])
+    case = score_case(
+        "prediction",
+        prediction,
+        truth,
+        2,
+        probabilities=scores,
+        valid=valid,
+        spacing_mm=spacing_mm,
+        config=config,
+    )
+    return {name: case.value(name, 1) for name in CATALOGUE if case.has(name)}
 
 
 class _Taken:
@@ -291,6 +346,11 @@ class _Taken:
         covers = [bool((truth == k).any()) for k in range(pair.classes)]
         reasons = [f"the class covers {'every' if c else 'no'} pixel of the truth" for c in covers]
         self._keep(measures_of("ranking"), rows, reasons)
+
+
+def _ids(mask: NDArray[Any]) -> NDArray[Any]:
+    """Bool as 0 and 1; decoders of 1-bit files may leave other bytes in it."""
+    return np.asarray(mask != 0).view(np.uint8) if mask.dtype == np.bool_ else mask
 
 
 def _numbered(mask: NDArray[np.bool_], ids: NDArray[Any] | None) -> NDArray[Any]:

@@ -183,7 +183,7 @@ class Trend:
     sentence: str
 
 
-def trend(x: Sequence[float], y: Sequence[float]) -> Trend:
+def trend(x: Sequence[float], y: Sequence[float], *, x_name: str = "x", y_name: str = "y") -> Trend:
     """Spearman's rank correlation of two quantities, such as image quality and Dice.
 
     Points without a value (NaN) in either are left out. Below six points, or where a quantity is
@@ -194,9 +194,11 @@ def trend(x: Sequence[float], y: Sequence[float]) -> Trend:
     Args:
         x: One quantity.
         y: The other, of the same points.
+        x_name: What the first is called in the sentence.
+        y_name: What the other is called.
 
     Returns:
-        The correlation.
+        The correlation, and a sentence about it.
 
     Raises:
         DataError: When the lists differ in length.
@@ -205,9 +207,9 @@ def trend(x: Sequence[float], y: Sequence[float]) -> Trend:
 
     Example:
         >>> trend([1, 2, 3, 4, 5, 6], [0.3, 0.4, 0.6, 0.7, 0.8, 0.9]).sentence
-        'rises together (rank correlation 1.00, p = 0.003, 6 points)'
+        'y rises with x (rank correlation 1.00, p = 0.003, 6 points).'
         >>> trend([1, 2], [3, 4]).sentence
-        'no correlation below 6 points (2 here)'
+        'No correlation below 6 points (2 here).'
     """
     if len(x) != len(y):
         raise DataError(
@@ -221,9 +223,11 @@ def trend(x: Sequence[float], y: Sequence[float]) -> Trend:
     points_2N = points_2N[:, np.isfinite(points_2N).all(axis=0)]
     n = points_2N.shape[1]
     if n < MIN_POINTS:
-        return Trend(n, None, None, f"no correlation below {MIN_POINTS} points ({n} here)")
-    if (points_2N == points_2N[:, :1]).all(axis=1).any():
-        return Trend(n, None, None, f"no correlation: one quantity is the same in all {n} points")
+        return Trend(n, None, None, f"No correlation below {MIN_POINTS} points ({n} here).")
+    same_2 = (points_2N == points_2N[:, :1]).all(axis=1)
+    if same_2.any():
+        constant = x_name if same_2[0] else y_name
+        return Trend(n, None, None, f"No correlation: {constant} is the same in all {n} points.")
     from scipy.stats import spearmanr
 
     found = spearmanr(*points_2N)
@@ -231,10 +235,10 @@ def trend(x: Sequence[float], y: Sequence[float]) -> Trend:
     p_value = _exact_p_value(points_2N) if n <= _EXACT_POINTS else float(found.pvalue)
     p_text = "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
     if p_value >= 0.05:
-        words = "shows no clear trend"
+        words = f"{y_name} shows no clear trend with {x_name}"
     else:
-        words = "rises together" if rho > 0 else "one falls as the other rises"
-    return Trend(n, rho, p_value, f"{words} (rank correlation {rho:.2f}, {p_text}, {n} points)")
+        words = f"{y_name} {'rises' if rho > 0 else 'falls'} with {x_name}"
+    return Trend(n, rho, p_value, f"{words} (rank correlation {rho:.2f}, {p_text}, {n} points).")
 
 
 def _exact_p_value(points_2N: NDArray[np.float64]) -> float:

@@ -221,10 +221,10 @@ class Agreement:
         Example:
             >>> print(Agreement(12, 0.05, 0.03, 0.81).sentence())
             Expected Dice lies on average 0.03 above the actual one; the order of the images
-            agrees (Spearman 0.81, n = 12)
+            agrees (Spearman 0.81, n = 12).
         """
         if self.n == 0:
-            return "No image has both an expected and an actual Dice"
+            return "No image has both an expected and an actual Dice."
         size = f"{abs(self.bias):.2f}"
         if size == "0.00":
             first = "Expected Dice is on average the actual one"
@@ -235,14 +235,13 @@ class Agreement:
             why = (
                 f"fewer than {MIN_CASES} images" if self.n < MIN_CASES else "values that are equal"
             )
-            return f"{first}; {why} say nothing about their order (n = {self.n})"
+            return f"{first}; {why} say nothing about their order (n = {self.n})."
         if self.spearman >= AGREES:
             order = "agrees"
         else:
             order = "agrees in part" if self.spearman >= AGREES_PARTLY else "does not agree"
-        return (
-            f"{first}; the order of the images {order} (Spearman {self.spearman:.2f}, n = {self.n})"
-        )
+        numbers = f"Spearman {self.spearman:.2f}, n = {self.n}"
+        return f"{first}; the order of the images {order} ({numbers})."
 
 
 def agreement(expected: Sequence[float], actual: Sequence[float]) -> Agreement:

@@ -167,11 +167,10 @@ def quality_chart(trend: QualityTrend) -> Chart:
         radius=3.6,
         opacity=0.75,
     )
-    rank = "" if trend.spearman is None else f" Rank correlation {trend.spearman:.2f}."
     return axes.chart(
         f"quality-{trend.name}",
         f"Dice and {trend.name}",
-        f"{len(known)} images. {trend.sentence}{rank}",
+        f"{len(known)} images. {trend.sentence}",
     )
 
 

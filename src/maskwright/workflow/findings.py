@@ -180,10 +180,13 @@ def quality_trends(
             if (value := quality.get(case.case, {}).get(name)) is not None
             and not math.isnan(case.mean_dice)
         ]
-        if len(points) < 3:
+        if len({x for _, x, _ in points}) < 3:
             continue
-        found = trend([x for _, x, _ in points], [y for _, _, y in points])
-        trends.append(QualityTrend(name, meaning, points, found.spearman, found.sentence))
+        found = trend(
+            [x for _, x, _ in points], [y for _, _, y in points], x_name=name, y_name="Dice"
+        )
+        told = f"{meaning[:1].upper()}{meaning[1:]}."
+        trends.append(QualityTrend(name, told, points, found.spearman, found.sentence))
     return trends
 
 

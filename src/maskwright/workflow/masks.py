@@ -201,14 +201,33 @@ def _predictions(
 
 
 def pair(found: Iterable[str], truths: Iterable[str]) -> tuple[dict[str, str], list[str]]:
-    """Which prediction belongs to which truth.
+    """Which prediction belongs to which truth: by equal names, else by names without marks.
+
+    Marks are such as ``_mask`` and ``_1stHO``. Where two of one side would fit, none is taken.
 
     Returns:
         Truth → prediction, and the predictions that belong to none.
+
+    Example:
+        >>> pair(["a", "b_2ndHO", "c"], ["a", "b_1stHO"])
+        ({'a': 'a', 'b_1stHO': 'b_2ndHO'}, ['c'])
     """
-    pairs = naming.pair_names(list(found), list(truths))
-    matched = {masks[0]: name for name, masks in pairs.items() if len(masks) == 1}
-    return matched, [name for name, masks in pairs.items() if len(masks) != 1]
+    names, wanted = list(found), list(truths)
+    matched = {name: name for name in wanted if name in set(names)}
+    left = _by_core(name for name in names if name not in matched)
+    for core, several in _by_core(name for name in wanted if name not in matched).items():
+        if len(several) == len(left.get(core, [])) == 1:
+            matched[several[0]] = left[core][0]
+    used = set(matched.values())
+    in_order = {name: matched[name] for name in wanted if name in matched}
+    return in_order, [name for name in names if name not in used]
+
+
+def _by_core(names: Iterable[str]) -> dict[str, list[str]]:
+    cores: dict[str, list[str]] = {}
+    for name in names:
+        cores.setdefault(naming.image_core(naming.mask_core(name)), []).append(name)
+    return cores
 
 
 def values_of(source: LabelSource) -> NDArray[Any]:
