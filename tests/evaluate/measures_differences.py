@@ -200,7 +200,7 @@ def distances() -> Iterator[Difference]:
         ("nsd at 1", surface.nsd(d, 1.0), "surface-distance `compute_surface_dice_at_tolerance`",
          lambda: _nsd_deepmind(speck, square), "Elements weigh by their length or area."),
         ("masd", surface.masd(d), "MedPy `assd`", lambda: medpy.assd(speck, square),
-         "The mean over all elements of both, which is our `assd`; before version 0.5 it was ours."),
+         "The mean over all elements of both, which is our `assd`."),
         ("assd", surface.assd(d), "SimpleITK `GetAverageHausdorffDistance`",
          lambda: _hausdorff_itk(speck, square, "Average"), of_objects),
     ])  # fmt: skip
@@ -279,13 +279,15 @@ def shapes_and_objects() -> Iterator[Difference]:
     tube = np.zeros((12, 12, 30), bool)
     tube[2:4, 2:4, 2:28] = True
     yield from _rows("3D tube, 2 × 2 × 26 voxels", [
-        ("voxels of the centreline", int(topology.skeleton(tube).sum()), "scikit-image `skeletonize`",
+        ("voxels of the centreline", int(topology.skeleton(tube).sum()),
+         "scikit-image `skeletonize`",
          lambda: int(skeletonize(tube).sum()),
          "It erases tubes of even width; ours thins on a grid twice as fine."),
     ])  # fmt: skip
     corner = np.eye(2, dtype=bool)
     yield from _rows("Two pixels that touch at a corner", [
-        ("betti_numbers, pieces", topology.betti_numbers(corner).b0, "gudhi `CubicalComplex(vertices=…)`",
+        ("betti_numbers, pieces", topology.betti_numbers(corner).b0,
+         "gudhi `CubicalComplex(vertices=…)`",
          lambda: _pieces_by_vertices(corner),
          "Pixels as vertices touch at sides only: our `face`. The cells of gudhi are our `full`."),
     ])  # fmt: skip
@@ -319,7 +321,8 @@ def probabilities() -> Iterator[Difference]:
     wrong, found = np.array([0.8, 0.7, 0.5]), np.array([0.95, 0.6])
     curve = monai.compute_froc_curve_data(wrong, found, 2, 3)
     yield from _rows("Three scans with two nodules and six marks", [
-        ("CPM", froc(marks, nodules, ["A", "B", "C"], resamples=0).cpm, "MONAI `compute_froc_score`",
+        ("CPM", froc(marks, nodules, ["A", "B", "C"], resamples=0).cpm,
+         "MONAI `compute_froc_score`",
          lambda: monai.compute_froc_score(*curve),
          "It reads the curve at six rates from 1/4; LUNA16 has 1/8 too."),
     ])  # fmt: skip

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import gudhi
@@ -103,8 +103,8 @@ def compare_masks(pairs: Iterable[MaskPair]) -> Iterator[Compared]:
         d = surface.surface_distances(prediction, truth, spacing)
         tensors = as_tensor(prediction), as_tensor(truth)
         on_surface = {"include_background": True, "spacing": [float(step) for step in spacing]}
-        hausdorff = partial(monai.compute_hausdorff_distance, *tensors, **on_surface)
-        average = partial(monai.compute_average_surface_distance, *tensors, **on_surface)
+        hausdorff = functools.partial(monai.compute_hausdorff_distance, *tensors, **on_surface)
+        average = functools.partial(monai.compute_average_surface_distance, *tensors, **on_surface)
         within = monai.compute_surface_dice(*tensors, [1.0], **on_surface)
         for call, measure, ours, theirs in (
             ("compute_dice", "dice", overlap.dice(some), monai.compute_dice(*tensors)),
@@ -239,12 +239,15 @@ def compare_probabilities(pairs: Iterable[ArrayPair]) -> Iterator[Compared]:
             yield Compared(library, call, measure, ours, theirs)
 
 
-def compare_random() -> Iterator[Compared]:
+@functools.cache
+def compare_random() -> tuple[Compared, ...]:
     """All of them, on images made of fixed seeds."""
-    yield from compare_masks(random_masks())
-    yield from compare_shifted_boxes()
-    yield from compare_objects(random_objects())
-    yield from compare_probabilities(random_probabilities())
+    return (
+        *compare_masks(random_masks()),
+        *compare_shifted_boxes(),
+        *compare_objects(random_objects()),
+        *compare_probabilities(random_probabilities()),
+    )
 
 
 def differences_by_measure(compared: Iterable[Compared]) -> dict[tuple[str, str, str], list[float]]:

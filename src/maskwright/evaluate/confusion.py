@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.errors import DataError
+from maskwright.evaluate.masks import check_shape
 
 # Keeps the 64-bit index array of one block at 8 MiB, whatever the size of the image.
 BLOCK_PX = 1 << 20
@@ -81,15 +82,8 @@ def count_confusion(
         >>> count_confusion(np.array([[0, 0], [1, 1]]), truth, 2).tolist()
         [[1, 0], [1, 2]]
     """
-    for name, array in (("prediction", prediction_YX), ("region of interest", valid)):
-        if array is not None and array.shape != truth_YX.shape:
-            raise DataError(
-                "mask-shape",
-                name,
-                expected=f"the shape of the truth, {truth_YX.shape}",
-                found=str(array.shape),
-                remedy="compare masks of the same image",
-            )
+    check_shape(prediction_YX, "prediction", truth_YX.shape)
+    check_shape(valid, "region of interest", truth_YX.shape)
     prediction = _ids(prediction_YX, "prediction")
     truth = _ids(truth_YX, "truth")
     inside = None if valid is None else np.ravel(valid).astype(bool, copy=False)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.errors import DataError
+from maskwright.evaluate.masks import check_shape
 
 # Bounds the temporary arrays of one block, whatever the size of the image.
 BLOCK_PX = 1 << 20
@@ -70,15 +71,8 @@ def match_objects(
         >>> matching.iou.tolist()
         [0.5, 0.5]
     """
-    for name, array in (("prediction", prediction), ("region of interest", valid)):
-        if array is not None and array.shape != truth.shape:
-            raise DataError(
-                "mask-shape",
-                name,
-                expected=f"the shape of the truth, {truth.shape}",
-                found=str(array.shape),
-                remedy="compare masks of the same image",
-            )
+    check_shape(prediction, "prediction", truth.shape)
+    check_shape(valid, "region of interest", truth.shape)
     for name, array in (("prediction", prediction), ("truth", truth)):
         if not np.issubdtype(array.dtype, np.integer):
             raise DataError(

@@ -74,13 +74,13 @@ def class_ids(array: NDArray[Any], classes: int, name: str) -> NDArray[np.intp]:
     return ids
 
 
-def check_shape(array: NDArray[Any], name: str, shape: tuple[int, ...]) -> None:
+def check_shape(array: NDArray[Any] | None, name: str, shape: tuple[int, ...]) -> None:
     """Refuse an array that is not of the shape of the others.
 
     Args:
-        array: The array.
+        array: The array; ``None`` passes.
         name: What it is, for the message.
-        shape: The shape of the image.
+        shape: The shape of the truth.
 
     Raises:
         DataError: If it has another shape.
@@ -88,11 +88,11 @@ def check_shape(array: NDArray[Any], name: str, shape: tuple[int, ...]) -> None:
     Example:
         >>> check_shape(np.zeros((2, 3)), "truth", (2, 3))
     """
-    if array.shape != shape:
+    if array is not None and array.shape != shape:
         raise DataError(
             "mask-shape",
             name,
-            expected=f"the shape of the image, {shape}",
+            expected=f"the shape of the truth, {shape}",
             found=str(array.shape),
-            remedy="pass arrays of the same image",
+            remedy="compare masks of the same image",
         )

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.config import EvaluateConfig, MeasureGroup, validate
-from maskwright.errors import DataError
 from maskwright.evaluate import objects, partition, ranking, surface, topology, warping
 from maskwright.evaluate.calibration import Reliability, brier, ece, reliability
 from maskwright.evaluate.case import BACKGROUND, CaseScore, ClassValues, ObjectTally
 from maskwright.evaluate.catalogue import CATALOGUE, measures_of
 from maskwright.evaluate.confusion import count_confusion
+from maskwright.evaluate.masks import check_shape
 from maskwright.evaluate.uncertainty import Trust, trust
 
 OVERLAP_ONLY = EvaluateConfig(measures=())
@@ -97,14 +97,7 @@ def score_case(
         "objects of the truth": (truth_objects, truth.shape),
     }
     for what, (array, shape) in expected.items():
-        if array is not None and array.shape != shape:
-            raise DataError(
-                "mask-shape",
-                f"{what} of {name}",
-                expected=f"shape {shape}",
-                found=str(array.shape),
-                remedy="predict this image again, or compare it with its own truth",
-            )
+        check_shape(array, f"{what} of {name}", shape)
     missing = prediction is None
     predicted = np.zeros(truth.shape, np.uint8) if prediction is None else _ids(prediction)
     truth = _ids(truth)

@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.errors import DataError
+from maskwright.evaluate.masks import check_shape
 from maskwright.evaluate.thinning import segments, thin
 
 __all__ = [
     "Overlaps",
     "PartitionScore",
-    "check_shape",
     "count_overlaps",
     "inside_labels",
     "segments",
@@ -60,7 +60,7 @@ def v_rand(
     """Foreground-restricted Rand score: merge AB / B, split AB / A, and their harmonic mean.
 
     With n foreground pixels of the truth and p = count / n: AB = Σ p_ij² + p₀/n, A = Σ a_i²,
-    B = Σ b_j² + p₀/n, where p₀ is the share that was predicted as membrane.
+    B = Σ b_j² + p₀/n, where p₀ is the share that was predicted as membrane. Each from 0 to 1.
     Empty truth: 1 where the prediction is empty too, otherwise 0.
 
     Args:
@@ -99,7 +99,7 @@ def v_info(
     same segments of one pixel as in :func:`v_rand`. Where H(T) is 0 (one true segment) nothing
     can be merged wrongly and merge is 1; where H(S) is 0 nothing is split and split is 1. So a
     perfect slice of a single segment scores 1, where the reference returns 0; every other case
-    is as there. Empty truth: 1 where the prediction is empty too, otherwise 0.
+    is as there. Each from 0 to 1. Empty truth: 1 where the prediction is empty too, otherwise 0.
 
     Args:
         prediction: Predicted segments, integer ids, any shape, 0 is membrane.
@@ -251,10 +251,10 @@ def inside_labels(
     """
     images = {"prediction": np.asarray(prediction), "truth": np.asarray(truth)}
     shape = images["truth"].shape
-    check_shape("prediction", images["prediction"], shape)
+    check_shape(images["prediction"], "prediction", shape)
     inside = None
     if valid is not None:
-        check_shape("region of interest", np.asarray(valid), shape)
+        check_shape(np.asarray(valid), "region of interest", shape)
         inside = np.asarray(valid, np.bool_)
     for name, image in images.items():
         if not np.issubdtype(image.dtype, np.integer):
@@ -277,30 +277,6 @@ def inside_labels(
     if inside is None:
         return predicted.ravel(), true.ravel()
     return predicted[inside], true[inside]
-
-
-def check_shape(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
-    """Refuse an image that does not match the truth.
-
-    Args:
-        name: What the array is, for the message.
-        array: The array.
-        shape: The shape of the truth.
-
-    Raises:
-        DataError: If the shapes differ.
-
-    Example:
-        >>> check_shape("prediction", np.zeros((2, 3)), (2, 3))
-    """
-    if array.shape != shape:
-        raise DataError(
-            "mask-shape",
-            name,
-            expected=f"the shape of the truth, {shape}",
-            found=str(array.shape),
-            remedy="compare masks of the same image",
-        )
 
 
 def _foreground_overlaps(

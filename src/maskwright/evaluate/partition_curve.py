@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from maskwright.errors import DataError
 from maskwright.evaluate.confusion import Counts
+from maskwright.evaluate.masks import check_shape
 from maskwright.evaluate.overlap import dice
 from maskwright.evaluate.partition import (
     PartitionScore,
-    check_shape,
     count_overlaps,
     inside_labels,
     v_info,
@@ -70,7 +70,7 @@ def score_thresholds(
     thinned: bool = True,
     valid: NDArray[np.bool_] | None = None,
 ) -> tuple[ThresholdScore, ...]:
-    """V-Rand and V-Info of one slice at every threshold.
+    """V-Rand and V-Info of one slice at every threshold, each from 0 to 1.
 
     Empty images as in :func:`maskwright.evaluate.partition.v_rand`.
 
@@ -96,7 +96,7 @@ def score_thresholds(
         [(0.3, 0.6667), (0.5, 1.0)]
     """
     probability_YX, truth_YX = np.asarray(probability_cells_YX), np.asarray(truth_labels_YX)
-    check_shape("probabilities", probability_YX, truth_YX.shape)
+    check_shape(probability_YX, "probabilities", truth_YX.shape)
     check_probabilities(probability_YX)
     # A higher threshold keeps a subset: as many pixels are the same pixels.
     known: dict[int, tuple[PartitionScore, PartitionScore]] = {}
@@ -273,7 +273,7 @@ def _least_error(
     totals = [Counts(0, 0, 0, 0)] * len(thresholds)
     for image, truth, region in zip(probabilities, truths, regions, strict=True):
         probability, true = np.asarray(image), np.asarray(truth)
-        check_shape("probabilities", probability, true.shape)
+        check_shape(probability, "probabilities", true.shape)
         check_probabilities(probability)
         for index, threshold in enumerate(thresholds):
             totals[index] += count(probability > threshold, true, region)
@@ -287,7 +287,7 @@ def _count_pixels(
 ) -> Counts:
     true = truth != 0
     if valid is not None:
-        check_shape("region of interest", np.asarray(valid), truth.shape)
+        check_shape(np.asarray(valid), "region of interest", truth.shape)
         inside = np.asarray(valid, np.bool_)
         cells, true = cells[inside], true[inside]
     both = int(np.count_nonzero(cells & true))

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.errors import ConfigError, DataError
+from maskwright.evaluate.masks import check_shape
 from maskwright.evaluate.nearest import class_boxes, nearest_distances, surface_of
 
 __all__ = [
@@ -347,15 +348,8 @@ def _checked(
     valid: NDArray[np.bool_] | None,
 ) -> tuple[NDArray[np.float64], float]:
     """The spacing and the diagonal of the image."""
-    for name, array in (("prediction", prediction), ("region of interest", valid)):
-        if array is not None and array.shape != truth.shape:
-            raise DataError(
-                "mask-shape",
-                name,
-                expected=f"the shape of the truth, {truth.shape}",
-                found=str(array.shape),
-                remedy="compare masks of the same image",
-            )
+    check_shape(prediction, "prediction", truth.shape)
+    check_shape(valid, "region of interest", truth.shape)
     if truth.ndim == 0:
         raise DataError(
             "mask-shape",

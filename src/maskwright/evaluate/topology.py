@@ -142,7 +142,7 @@ def skeleton(mask: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def betti_numbers(mask: NDArray[Any], connectivity: str = "full") -> Betti:
-    """Count components, loops and cavities of a mask.
+    """Count components, loops and cavities of a mask, each from 0 upwards.
 
     b0 and b2 are counted by labelling; b1 = b0 + b2 − χ with the Euler characteristic χ.
     What lies beyond the image is background. An empty mask has none of them.

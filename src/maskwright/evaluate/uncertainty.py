@@ -247,7 +247,8 @@ class Agreement:
 def agreement(expected: Sequence[float], actual: Sequence[float]) -> Agreement:
     """Compare the expected Dice of annotated images with their actual one.
 
-    Images where either is NaN are left out; ``n`` counts the others.
+    The error is from 0 (best) to 1, the bias from −1 to 1 (0 is best), the rank correlation from
+    −1 to 1. Images where either is NaN are left out; ``n`` counts the others.
 
     Args:
         expected: Expected Dice of each image.

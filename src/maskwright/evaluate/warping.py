@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.errors import DataError
-from maskwright.evaluate.partition import check_shape
+from maskwright.evaluate.masks import check_shape
 from maskwright.evaluate.partition_curve import check_probabilities
 from maskwright.evaluate.thinning import segments
 
@@ -99,11 +99,11 @@ def warping_error(
             found=f"shape {truth.shape}",
             remedy="compare a stack slice by slice",
         )
-    check_shape("proposal", proposal, truth.shape)
+    check_shape(proposal, "proposal", truth.shape)
     check_probabilities(proposal)
     inside = np.ones(truth.shape, np.bool_)
     if valid is not None:
-        check_shape("region of interest", np.asarray(valid), truth.shape)
+        check_shape(np.asarray(valid), "region of interest", truth.shape)
         inside = np.asarray(valid, np.bool_)
     cells = np.pad(truth != 0, 1)
     wrong = np.pad(((proposal > threshold) != (truth != 0)) & inside, 1)

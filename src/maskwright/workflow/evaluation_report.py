@@ -22,9 +22,9 @@ from maskwright.report.content import ReportCase, ReportData
 from maskwright.report.figure_files import write_figures
 from maskwright.report.figures import overlay, overlay_uri, panel_names, slice_uris, volume_slices
 from maskwright.report.html import render
-from maskwright.workflow.findings import sections_of
 from maskwright.workflow.masks import MaskSet, is_large, read_values, regions
 from maskwright.workflow.reporting import citation, report_case
+from maskwright.workflow.sections import sections_of
 
 _PACKAGES = ("maskwright", "numpy", "scipy", "scikit-image")
 

@@ -25,7 +25,8 @@ from maskwright.report.figure_files import write_figures
 from maskwright.report.figures import overlay_uri
 from maskwright.report.html import render
 from maskwright.workflow.calibrating import Calibration
-from maskwright.workflow.findings import (
+from maskwright.workflow.run import Run, open_run
+from maskwright.workflow.sections import (
     columns_of,
     partition_tables,
     quality_trends,
@@ -34,7 +35,6 @@ from maskwright.workflow.findings import (
     threshold_choices,
     with_calibration,
 )
-from maskwright.workflow.run import Run, open_run
 
 __all__ = ["report", "write_report"]
 
