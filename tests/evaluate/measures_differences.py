@@ -134,7 +134,7 @@ def empty_masks() -> Iterator[Difference]:
         ("nsd", surface.nsd(d, 1.0), "MONAI `compute_surface_dice`",
          lambda: _nsd_monai(NOTHING, NOTHING), dropped),
         ("nsd", surface.nsd(d, 1.0), "surface-distance `compute_surface_dice_at_tolerance`",
-         lambda: _nsd_deepmind(NOTHING, NOTHING), dropped),
+         lambda: _nsd_deepmind(NOTHING, NOTHING), "It divides 0 by 0."),
         ("ap", objects.ap(matched), "stardist `accuracy`",
          lambda: stardist(nothing, nothing).accuracy, "It counts 0 of 0 objects as 0."),
         ("pq", objects.pq(matched), "stardist `panoptic_quality`",
@@ -147,10 +147,10 @@ def empty_masks() -> Iterator[Difference]:
          lambda: medpy.precision(NOTHING, DOT), undivided),
         ("hd", surface.hd(d), "MONAI `compute_hausdorff_distance`",
          lambda: _hausdorff_monai(NOTHING, DOT),
-         "One missed object makes every mean infinite; the image diagonal is the worst there is."),
+         "One missed image makes a mean infinite; the diagonal is the longest distance there is."),
         ("hd95", surface.hd95(d), "MONAI `compute_hausdorff_distance(percentile=95)`",
          lambda: _hausdorff_monai(NOTHING, DOT, percentile=95),
-         "The means leave the case out, so that a missed object improves them."),
+         "Means leave the case out, so that a missed image can improve them."),
         ("hd", surface.hd(d), "MedPy `hd`", lambda: medpy.hd(NOTHING, DOT),
          "It asks for an object in both masks."),
         ("hd", surface.hd(d), "SimpleITK `GetHausdorffDistance`",
@@ -166,7 +166,7 @@ def empty_masks() -> Iterator[Difference]:
     yield from _rows("Empty truth, one predicted pixel of 3 × 4", [
         ("iou", overlap.iou(invented), "MONAI `compute_iou`",
          lambda: monai.compute_iou(as_tensor(DOT), as_tensor(NOTHING)).item(), dropped),
-        ("mean dice with a perfect case", two, "MONAI `DiceMetric().aggregate()`",
+        ("dice, mean with a perfect case", two, "MONAI `DiceMetric().aggregate()`",
          lambda: _mean_dice_monai((DOT, NOTHING), (DOT, DOT)),
          "The case is left out, so that what was invented there costs nothing."),
         ("recall", overlap.recall(invented), "MedPy `recall`",
@@ -197,10 +197,10 @@ def distances() -> Iterator[Difference]:
         ("hd95", surface.hd95(d), "surface-distance `compute_robust_hausdorff(…, 95)`",
          lambda: _hd_deepmind(speck, square, 95),
          "Elements lie between pixel corners and weigh by their length; nothing is interpolated."),
-        ("nsd at 1", surface.nsd(d, 1.0), "surface-distance `compute_surface_dice_at_tolerance`",
+        ("nsd, at 1", surface.nsd(d, 1.0), "surface-distance `compute_surface_dice_at_tolerance`",
          lambda: _nsd_deepmind(speck, square), "Elements weigh by their length or area."),
         ("masd", surface.masd(d), "MedPy `assd`", lambda: medpy.assd(speck, square),
-         "The mean over all elements of both, which is our `assd`."),
+         "The mean over all elements of both, our `assd`. Older versions (issue 108) took `masd`."),
         ("assd", surface.assd(d), "SimpleITK `GetAverageHausdorffDistance`",
          lambda: _hausdorff_itk(speck, square, "Average"), of_objects),
     ])  # fmt: skip
@@ -237,7 +237,7 @@ def partitions() -> Iterator[Difference]:
             rows.append(
                 ("v_rand, merge score", ours.merge, "scikit-image, its precision",
                  lambda found=theirs: found[1],
-                 "Its precision and recall have changed places: joining costs recall.")
+                 "It calls recall what others call precision: joining costs its recall.")
             )  # fmt: skip
         yield from _rows(f"Truth 1122, prediction {name}", rows)
     one = [1, 1, 1, 1]
@@ -262,7 +262,7 @@ def shapes_and_objects() -> Iterator[Difference]:
     claimed = np.repeat([3, 4, 0, 3, 0, 4], [10, 8, 2, 5, 5, 3])
     low = objects.counts_at(objects.match_objects(claimed, true), 0.3)
     yield from _rows("Two objects, two predictions, matched at an IoU of 0.3", [
-        ("mean IoU of matches", low.iou_sum / low.tp, "stardist `mean_matched_score`",
+        ("iou_sum, per match", low.iou_sum / low.tp, "stardist `mean_matched_score`",
          lambda: stardist(true, claimed, thresh=0.3).mean_matched_score,
          "Below 0.5 it lets pairs under the threshold settle which of two pairs is taken."),
     ])  # fmt: skip
@@ -274,12 +274,12 @@ def shapes_and_objects() -> Iterator[Difference]:
     yield from _rows("3 × 24 bar; predicted with a gap of 4", [
         ("cldice", topology.cldice(cut, bar), "1 − MONAI `SoftclDiceLoss`",
          lambda: 1 - float(monai_losses.SoftclDiceLoss(smooth=1e-6)(*soft)),
-         "Its soft skeleton is made of poolings, so that it has a gradient; it is wider."),
+         "Its soft skeleton is made of poolings, so that it has a gradient."),
     ])  # fmt: skip
     tube = np.zeros((12, 12, 30), bool)
     tube[2:4, 2:4, 2:28] = True
     yield from _rows("3D tube, 2 × 2 × 26 voxels", [
-        ("voxels of the centreline", int(topology.skeleton(tube).sum()),
+        ("skeleton, voxels", int(topology.skeleton(tube).sum()),
          "scikit-image `skeletonize`",
          lambda: int(skeletonize(tube).sum()),
          "It erases tubes of even width; ours thins on a grid twice as fine."),
@@ -300,14 +300,14 @@ def _pieces_by_vertices(mask: Mask) -> int:
 
 
 def probabilities() -> Iterator[Difference]:
-    """Bins of probabilities, and the free-response curve."""
-    probability, truth = np.array([0.5, 0.5, 0.9, 0.9]), np.array([1, 1, 0, 0])
-    binned = monai.CalibrationErrorMetric(num_bins=2)
+    """Bins of probabilities, and points of the free-response curve."""
+    probability, truth = np.array([0.04, 0.06]), np.array([0, 1])
+    binned = monai.CalibrationErrorMetric()
     binned(as_tensor(probability), as_tensor(truth))
-    yield from _rows("Probabilities on the edge of a bin, 2 bins", [
-        ("ece", calibration.ece(calibration.reliability(probability, truth, 2)),
-         "MONAI `CalibrationErrorMetric(num_bins=2)`", lambda: binned.aggregate().item(),
-         "Its bins hold their left edge, ours the right one; `right=True` makes it ours."),
+    yield from _rows("Probabilities 0.04 and 0.06, the second one true", [
+        ("ece", calibration.ece(calibration.reliability(probability, truth)),
+         "MONAI `CalibrationErrorMetric()`", lambda: binned.aggregate().item(),
+         "It has 20 bins unless told otherwise, ours 15: state them beside the value."),
     ])  # fmt: skip
     origin = (0.0, 0.0, 0.0)
     nodules = [Finding("A", origin, 10.0), Finding("B", origin, 6.0)]
@@ -321,7 +321,7 @@ def probabilities() -> Iterator[Difference]:
     wrong, found = np.array([0.8, 0.7, 0.5]), np.array([0.95, 0.6])
     curve = monai.compute_froc_curve_data(wrong, found, 2, 3)
     yield from _rows("Three scans with two nodules and six marks", [
-        ("CPM", froc(marks, nodules, ["A", "B", "C"], resamples=0).cpm,
+        ("froc, CPM", froc(marks, nodules, ["A", "B", "C"], resamples=0).cpm,
          "MONAI `compute_froc_score`",
          lambda: monai.compute_froc_score(*curve),
          "It reads the curve at six rates from 1/4; LUNA16 has 1/8 too."),

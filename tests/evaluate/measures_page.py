@@ -73,8 +73,8 @@ and TN are pixels, or objects where objects are counted.
 
 - **Case first, then mean.** A measure is taken for each image, then averaged. The value of all \
 pixels together stands beside it as pooled.
-- **Empty masks** are never left out. The tables say what each measure is worth when both masks \
-are empty, and when one is.
+- **Empty masks** stay in the mean. The tables say what each measure is worth when both masks are \
+empty, and when one is.
 - **A missing prediction** counts as an empty one, and is listed.
 - **Spacing** gives distances in mm. Without it they are in pixels, and the table says so.
 - **A region of interest**, where there is one, holds for every measure.
@@ -135,8 +135,7 @@ def bound(difference: float) -> str:
 def _catalogue() -> Iterable[str]:
     yield "## All measures\n"
     yield (
-        "Best tells which end is good. Graphs, tables and files use the names in the second"
-        " column.\n"
+        "Files use the names in the second column. Best tells which end is good, or that 0 is.\n"
     )
     for group, (heading, _) in MODULES.items():
         yield f"### {heading}\n"
@@ -177,11 +176,12 @@ def _agreement() -> Iterable[str]:
         " those can be. The tests repeat the comparison on real images.\n"
     )
     rows = [
-        (library, f"`{call}`", f"`{measure}`", str(len(found)), bound(max(found)))
+        (library, _code(call), _code(measure), str(len(found)), bound(max(found)))
         for (library, call, measure), found in differences_by_measure(compare_random()).items()
     ]
     yield _table(
-        ("library", "its call", "our measure", "images", "largest difference"), sorted(rows)
+        ("library", "its call", "our measure", "images", "largest difference"),
+        sorted(rows, key=lambda row: (row[0].lower(), row[2])),
     )
 
 
@@ -194,10 +194,15 @@ def _differences() -> Iterable[str]:
     yield _table(
         ("case", "measure", "ours", "library and call", "theirs", "why"),
         [
-            (row.case, f"`{row.measure}`", shown(row.ours), row.call, shown(row.theirs), row.why)
+            (row.case, _code(row.measure), shown(row.ours), row.call, shown(row.theirs), row.why)
             for row in differences()
         ],
     )
+
+
+def _code(text: str) -> str:
+    """The call in a text as code; what follows its comma stays text."""
+    return re.sub(r"^[^,(]+(\([^)]*\))?", r"`\g<0>`", text)
 
 
 def _name(function: Callable[..., Any]) -> str:

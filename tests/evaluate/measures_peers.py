@@ -186,7 +186,7 @@ def compare_objects(pairs: Iterable[ArrayPair]) -> Iterator[Compared]:
         for call, measure, ours in (
             ("accuracy", "ap", objects.ap(at_half)),
             ("f1", "f1", objects.f1(at_half)),
-            ("mean_true_score", "IoU of matches per true object", per_true),
+            ("mean_true_score", "iou_sum, per true object", per_true),
             ("panoptic_quality", "pq", objects.pq(at_half)),
         ):
             yield Compared("stardist", call, measure, ours, getattr(theirs, call))
@@ -203,7 +203,7 @@ def compare_objects(pairs: Iterable[ArrayPair]) -> Iterator[Compared]:
         table = partition.count_overlaps(prediction.ravel(), truth.ravel())
         theirs = skimage.contingency_table(truth, prediction).toarray()
         met = theirs[np.ix_(theirs.any(1), theirs.any(0))][table.joint_true, table.joint_predicted]
-        yield Compared("scikit-image", "contingency_table", "overlaps of segments",
+        yield Compared("scikit-image", "contingency_table", "count_overlaps",
                        table.joint, met)  # fmt: skip
         alone = np.where(
             prediction == 0, -1 - np.arange(truth.size).reshape(truth.shape), prediction
@@ -222,7 +222,7 @@ def compare_probabilities(pairs: Iterable[ArrayPair]) -> Iterator[Compared]:
         sums = calibration.reliability(probability, truth)
         filled = sums.counts > 0
         shares = sums.share_true[filled], sums.mean_probability[filled]
-        binned = monai.CalibrationErrorMetric(num_bins=15, right=True)
+        binned = monai.CalibrationErrorMetric(num_bins=15)
         binned(as_tensor(probability), as_tensor(truth.astype(np.float64)))
         for library, call, measure, ours, theirs in (
             ("scikit-learn", "roc_auc_score", "auc", ranking.auc(probability, truth),
@@ -233,7 +233,7 @@ def compare_probabilities(pairs: Iterable[ArrayPair]) -> Iterator[Compared]:
              sklearn.brier_score_loss(*flat)),
             ("scikit-learn", "calibration_curve", "reliability", shares,
              sklearn_calibration.calibration_curve(*flat, n_bins=15)),
-            ("MONAI", "CalibrationErrorMetric(num_bins=15, right=True)", "ece",
+            ("MONAI", "CalibrationErrorMetric(num_bins=15)", "ece",
              calibration.ece(sums), binned.aggregate().item()),
         ):  # fmt: skip
             yield Compared(library, call, measure, ours, theirs)

@@ -56,7 +56,7 @@ NO_MEASURES = {
     "surface_distances_by_class",
 }
 RANGE = re.compile(
-    r"\b[−\d]+ (\(best\) )?to [−\d]+|\bfrom [−\d]+ (\(best\) )?upwards|\b0 is best|\bin bits\b"
+    r"\b[−\d]+ (\(\w+\) )?to [−\d]+|\bfrom [−\d]+ (\(\w+\) )?upwards|\b0 is best|\bin bits\b"
 )
 EMPTY = re.compile(r"\bempty\b|\bno (objects|pixel|pair)\b|\bnothing\b|\bNaN\b|\bwithout\b", re.I)
 

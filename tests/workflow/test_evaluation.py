@@ -10,6 +10,7 @@ import zarr
 from PIL import Image
 
 from maskwright.errors import ConfigError, DataError
+from maskwright.io.probabilities import write_probabilities
 from maskwright.progress import Events
 from maskwright.workflow import masks, pairs
 from maskwright.workflow.comparing import compare
@@ -247,3 +248,24 @@ def test_methods_are_compared_on_the_same_cases(tmp_path):
         compare([good], truth)
     with pytest.raises(ConfigError, match="measure-unknown"):
         compare([good, poor], truth, measure="rvd")
+
+
+def test_partitions_are_scored_at_every_threshold_where_there_are_probabilities(tmp_path):
+    cells = np.ones((40, 48), np.uint8)
+    cells[:, 24] = cells[20] = 0
+    truth = write_png(tmp_path / "t", a=cells * 255, b=cells * 255)
+    predicted = write_png(tmp_path / "p", a=cells * 255, b=cells * 255)
+    probabilities = np.stack([1.0 - 0.7 * cells, 0.7 * cells]).astype(np.float32)
+    # The doubtful gap joins two cells below a threshold of 0.4.
+    probabilities[:, 10, 24] = 0.6, 0.4
+    (predicted / "probabilities").mkdir()
+    for name in "ab":
+        write_probabilities(predicted / "probabilities" / f"{name}.tif", probabilities)
+    found = evaluate(predicted, truth, measures="partition,calibration")
+    table = found.partitions["foreground"]
+    scores = {round(t, 1): rand for t, rand, _ in table["rows"]}
+    assert scores[0.5] == pytest.approx(1.0)
+    assert scores[0.3] < 0.95
+    assert table["best_v_rand"] == [pytest.approx(0.4), pytest.approx(1.0)]
+    assert (table["slices"], table["pixel_error"][1]) == (2, 0.0)
+    assert evaluate(predicted, truth).partitions == {}

@@ -123,6 +123,10 @@ def evaluate(
             events=events,
         )
     print_summary(found.summary)
+    if found.partitions:
+        from maskwright.workflow.partitions import partition_lines
+
+        print_table(partition_lines(found.partitions))
     for line in found.notes():
         typer.echo(line)
     if report_file is not None:

@@ -7,9 +7,9 @@ validation data.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -193,7 +193,7 @@ def rand_error(
         >>> rand_error([np.array([[0.9, 0.2, 0.9]])], [np.array([[1, 0, 2]])], (0.1, 0.5))
         (0.0, 0.5)
     """
-    return _least_error(_count_pairs, probabilities, truths, thresholds, valid)
+    return _least_error("rand", probabilities, truths, thresholds, valid)
 
 
 def pixel_error(
@@ -225,7 +225,7 @@ def pixel_error(
         >>> pixel_error([np.array([[0.9, 0.4, 0.7]])], [np.array([[1, 0, 0]])], (0.3, 0.5, 0.8))
         (0.0, 0.8)
     """
-    return _least_error(_count_pixels, probabilities, truths, thresholds, valid)
+    return _least_error("pixel", probabilities, truths, thresholds, valid)
 
 
 def check_probabilities(probabilities: NDArray[Any]) -> None:
@@ -253,8 +253,58 @@ def check_probabilities(probabilities: NDArray[Any]) -> None:
         )
 
 
+class ErrorSweep:
+    """Adds up the counts of :func:`rand_error` or :func:`pixel_error`, one slice at a time.
+
+    Args:
+        kind: Which of the two.
+        thresholds: The thresholds to try.
+
+    Example:
+        >>> sweep = ErrorSweep("pixel", (0.3, 0.5, 0.8))
+        >>> sweep.add(np.array([[0.9, 0.4, 0.7]]), np.array([[1, 0, 0]]))
+        >>> sweep.result()
+        (0.0, 0.8)
+    """
+
+    def __init__(
+        self, kind: Literal["rand", "pixel"], thresholds: Sequence[float] = THRESHOLDS
+    ) -> None:
+        self._count = _count_pairs if kind == "rand" else _count_pixels
+        self._thresholds = tuple(thresholds)
+        self._totals = [Counts(0, 0, 0, 0)] * len(thresholds)
+
+    def add(
+        self,
+        probability_YX: NDArray[Any],
+        truth_YX: NDArray[Any],
+        valid: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Count one slice.
+
+        Args:
+            probability_YX: Probability of cell, from 0 to 1.
+            truth_YX: True segments, integer ids, same shape.
+            valid: Where the pixels count.
+
+        Raises:
+            DataError: If shapes differ, or values are no probabilities or ids.
+        """
+        probability_YX, truth_YX = np.asarray(probability_YX), np.asarray(truth_YX)
+        check_shape(probability_YX, "probabilities", truth_YX.shape)
+        check_probabilities(probability_YX)
+        for index, threshold in enumerate(self._thresholds):
+            self._totals[index] += self._count(probability_YX > threshold, truth_YX, valid)
+
+    def result(self) -> tuple[float, float]:
+        """The error, and the first threshold that reaches it."""
+        scores = [dice(total) for total in self._totals]
+        best = max(scores)
+        return 1.0 - best, self._thresholds[scores.index(best)]
+
+
 def _least_error(
-    count: Callable[[NDArray[np.bool_], NDArray[Any], NDArray[np.bool_] | None], Counts],
+    kind: Literal["rand", "pixel"],
     probabilities: Sequence[NDArray[Any]],
     truths: Sequence[NDArray[Any]],
     thresholds: Sequence[float],
@@ -270,16 +320,10 @@ def _least_error(
             f"{len(regions)} regions, {len(thresholds)} thresholds",
             remedy="pass one probability image for each truth",
         )
-    totals = [Counts(0, 0, 0, 0)] * len(thresholds)
-    for image, truth, region in zip(probabilities, truths, regions, strict=True):
-        probability, true = np.asarray(image), np.asarray(truth)
-        check_shape(probability, "probabilities", true.shape)
-        check_probabilities(probability)
-        for index, threshold in enumerate(thresholds):
-            totals[index] += count(probability > threshold, true, region)
-    scores = [dice(total) for total in totals]
-    best = max(scores)
-    return 1.0 - best, thresholds[scores.index(best)]
+    sweep = ErrorSweep(kind, thresholds)
+    for probability_YX, truth_YX, region in zip(probabilities, truths, regions, strict=True):
+        sweep.add(probability_YX, truth_YX, region)
+    return sweep.result()
 
 
 def _count_pixels(

@@ -28,6 +28,8 @@ AGREES, AGREES_PARTLY = 0.7, 0.3
 def entropy(probabilities_KYX: NDArray[Any]) -> NDArray[np.float32]:
     """Entropy of each pixel's class, −Σ p log₂ p / log₂ K, from 0 (sure) to 1 (no idea).
 
+    An image without pixels has an empty map.
+
     Args:
         probabilities_KYX: Shape ``(K, *S)`` with at least two classes.
 
@@ -150,7 +152,9 @@ def trust(
     classes_YX: NDArray[Any],
     valid: NDArray[np.bool_] | None = None,
 ) -> Trust:
-    """How sure a prediction is of itself, in one pass.
+    """How sure a prediction is of itself, in one pass; each number from 0 to 1.
+
+    Without any pixel inside the region of interest all are NaN.
 
     Args:
         probabilities_KYX: Shape ``(K, *S)`` with at least two classes.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +36,14 @@ class Evaluation:
         summary: Means with intervals.
         cases: Scores of each image.
         settings: What was measured, and how.
+        partitions: Scores of partitions at each threshold, by class, where they were asked for
+            and there are probabilities.
     """
 
     summary: Summary
     cases: tuple[CaseScore, ...]
     settings: EvaluateConfig
+    partitions: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def worst_first(self) -> list[CaseScore]:
@@ -53,6 +56,7 @@ class Evaluation:
         return {
             "summary": self.summary.to_json(),
             "settings": self.settings.model_dump(mode="json"),
+            "partitions": dict(self.partitions),
             "cases": [case.to_json(names) for case in self.worst_first],
         }
 
@@ -186,7 +190,10 @@ def evaluate(
         scores.append(scorer.score(name, matched.get(name), groups[name]))
     names = true_set.label_map.names
     evaluation = Evaluation(
-        summarise(scores, names, extra=extra, tolerance=config.tolerance), tuple(scores), config
+        summarise(scores, names, extra=extra, tolerance=config.tolerance),
+        tuple(scores),
+        config,
+        scorer.partitions.to_json(),
     )
     if json_file is not None:
         write_text(Path(json_file), json.dumps(evaluation.to_json(), indent=2) + "\n")
@@ -198,8 +205,7 @@ def evaluate(
         write_evaluation_report(
             Path(report_file),
             f"{folder.resolve().name} against {Path(truth).resolve().name}",
-            evaluation.worst_first,
-            evaluation.summary,
+            evaluation,
             true_set,
             predicted_set,
             matched,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from maskwright.data.companions import region_of
 from maskwright.data.naming import pair_names
 from maskwright.errors import DataError
 from maskwright.evaluate.case import CaseScore
-from maskwright.evaluate.summary import Summary
+from maskwright.evaluate.quality import image_quality
 from maskwright.io.arrays import find_labels, open_image, open_labels
 from maskwright.io.durable import write_text
 from maskwright.plan.machine import describe_machine
@@ -24,7 +24,10 @@ from maskwright.report.figures import overlay, overlay_uri, panel_names, slice_u
 from maskwright.report.html import render
 from maskwright.workflow.masks import MaskSet, is_large, read_values, regions
 from maskwright.workflow.reporting import citation, report_case
-from maskwright.workflow.sections import sections_of
+from maskwright.workflow.sections import partition_tables, quality_trends, sections_of
+
+if TYPE_CHECKING:
+    from maskwright.workflow.evaluation import Evaluation
 
 _PACKAGES = ("maskwright", "numpy", "scipy", "scikit-image")
 
@@ -32,8 +35,7 @@ _PACKAGES = ("maskwright", "numpy", "scipy", "scikit-image")
 def write_evaluation_report(
     path: Path,
     title: str,
-    cases: list[CaseScore],
-    summary: Summary,
+    evaluation: Evaluation,
     truth: MaskSet,
     predicted: MaskSet,
     matched: Mapping[str, str],
@@ -45,19 +47,21 @@ def write_evaluation_report(
     Args:
         path: The HTML file.
         title: Title of the page.
-        cases: Scores, worst first.
-        summary: Their means.
+        evaluation: The scores.
         truth: The true masks.
         predicted: The predicted masks.
         matched: Truth → prediction.
         rois: Region of interest by truth.
         images: Folder of the images, for the pictures; without it the masks are shown alone.
     """
+    cases, summary = evaluation.worst_first, evaluation.summary
     pictures = _Pictures(truth, predicted, matched, rois, images, len(cases))
+    drawn = [pictures.case(case, summary.class_names) for case in cases]
     data = ReportData(
         title=title,
         summary=summary,
-        cases=[pictures.case(case, summary.class_names) for case in cases],
+        cases=drawn,
+        quality=quality_trends(cases, pictures.quality),
         subject="these masks",
         images="image",
         facts=[
@@ -69,6 +73,7 @@ def write_evaluation_report(
         hardware=describe_machine(),
         commands=[f"maskwright evaluate {_folder_of(predicted)} {_folder_of(truth)}"],
         has_region=bool(rois),
+        partitions=partition_tables(evaluation.partitions),
         **citation(),
         **sections_of(cases, summary),
     )
@@ -98,6 +103,7 @@ class _Pictures:
         self._matched = matched
         self._rois = rois
         self._number = number
+        self.quality: dict[str, dict[str, float | None]] = {}
         self._images = _images_of(images, list(truth.files)) if images is not None else {}
 
     def case(self, case: CaseScore, names: tuple[str, ...]) -> ReportCase:
@@ -115,6 +121,8 @@ class _Pictures:
         if case.case in self._rois:
             valid = region_of(read_values(open_labels(self._rois[case.case])))
         image = self._image(case.case, truth.shape)
+        if image is not None:
+            self.quality[case.case] = image_quality(image, truth).to_json()
         classes = len(names)
         panels = panel_names(image=image is not None)
         if truth.ndim == 2:

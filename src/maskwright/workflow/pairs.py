@@ -18,6 +18,7 @@ from maskwright.evaluate.measuring import score_case
 from maskwright.io.arrays import LabelSource, difference, open_labels
 from maskwright.io.probabilities import read_probabilities
 from maskwright.workflow.masks import MaskSet, is_large, read_values, regions, values_of
+from maskwright.workflow.partitions import PartitionTables
 
 _TOO_LARGE = "too large to measure at once: only overlap was counted"
 
@@ -49,6 +50,7 @@ class PairScorer:
         self._spacings = spacings
         self._rois = rois
         self._probabilities = probabilities
+        self.partitions = PartitionTables(truth.label_map.names)
 
     def score(self, name: str, partner: str | None, group: str) -> CaseScore:
         """The score of one pair; without a partner, of an empty prediction."""
@@ -61,24 +63,30 @@ class PairScorer:
             return self._count(name, truth, found, roi, group)
         whole = next(regions(truth))
         file = self._probabilities / f"{partner}.tif"
+        probabilities = read_probabilities(file) if file.is_file() else None
         numbered = self._truth.label_map.classes == 2
-        return score_case(
+        classes = self._truth.classes(truth, whole)
+        valid = None if roi is None else region_of(read_values(roi))
+        truth_objects = values_of(truth) if self._truth.numbered and numbered else None
+        prediction_objects = None
+        if found is not None and self._predicted.numbered and numbered:
+            prediction_objects = values_of(found)
+        scored = score_case(
             name,
             None if found is None else self._predicted.classes(found, whole),
-            self._truth.classes(truth, whole),
+            classes,
             self._truth.label_map.classes,
-            probabilities=read_probabilities(file) if file.is_file() else None,
-            valid=None if roi is None else region_of(read_values(roi)),
+            probabilities=probabilities,
+            valid=valid,
             group=group,
             spacing_mm=self._spacings[name],
             config=self._config,
-            prediction_objects=(
-                values_of(found)
-                if found is not None and self._predicted.numbered and numbered
-                else None
-            ),
-            truth_objects=values_of(truth) if self._truth.numbered and numbered else None,
+            prediction_objects=prediction_objects,
+            truth_objects=truth_objects,
         )
+        if "partition" in self._config.measures and probabilities is not None:
+            self.partitions.add(probabilities, classes, truth_objects, valid)
+        return scored
 
     def _check(self, truth: LabelSource, other: LabelSource | None) -> None:
         if other is None:

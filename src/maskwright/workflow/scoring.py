@@ -27,8 +27,6 @@ from maskwright.evaluate.baseline import Baselines, fit_baselines
 from maskwright.evaluate.calibration import Reliability, ece, reliability
 from maskwright.evaluate.case import CaseScore
 from maskwright.evaluate.measuring import score_case
-from maskwright.evaluate.partition import segments
-from maskwright.evaluate.partition_curve import ThresholdScore, best_threshold, score_thresholds
 from maskwright.evaluate.quality import image_quality
 from maskwright.evaluate.summary import Summary, summarise
 from maskwright.evaluate.thresholds import ThresholdSweep
@@ -43,6 +41,7 @@ from maskwright.report.figures import write_overlay
 from maskwright.workflow.calibrating import Calibration, Predicted, calibrate
 from maskwright.workflow.evaluation import Evaluation
 from maskwright.workflow.loading import true_classes
+from maskwright.workflow.partitions import PartitionTables
 from maskwright.workflow.prediction import Predictor
 from maskwright.workflow.run import Run
 
@@ -214,7 +213,7 @@ class _RunScorer:
         self._sweeps = [ThresholdSweep() for _ in range(1, self._classes)]
         self._raw: list[Reliability] = []
         self._quality: dict[str, dict[str, float | None]] = {}
-        self._partitions: dict[int, list[tuple[ThresholdScore, ...]]] = {}
+        self._partitions = PartitionTables(reader.label_map.names)
         self.scores: list[CaseScore] = []
         self.predicting_s = 0.0
         for folder in (run.folder.predictions, run.folder.overlays):
@@ -314,14 +313,10 @@ class _RunScorer:
         self._raw = [a + b for a, b in zip(self._raw, raw, strict=True)] if self._raw else raw
         for k, sweep in enumerate(self._sweeps, start=1):
             sweep.add(probabilities_KYX[k], truth == k, valid)
-        if "partition" not in self._config.measures:
-            return
-        for k in range(self._classes):
-            pieces = segments(truth == k)
-            if objects is not None and k == 1 and self._classes == 2:
-                pieces = objects
-            rows = score_thresholds(probabilities_KYX[k].clip(0, 1), pieces, valid=valid)
-            self._partitions.setdefault(k, []).append(rows)
+        if "partition" in self._config.measures:
+            self._partitions.add(
+                probabilities_KYX, truth, objects if self._classes == 2 else None, valid
+            )
 
     def others(self) -> dict[str, dict[str, Any]]:
         """Summaries of the other methods. A second observer may not have seen every image."""
@@ -340,21 +335,8 @@ class _RunScorer:
             "oracle_curves": [asdict(sweep.result()) for sweep in self._sweeps],
             "ece_before": [ece(bins) for bins in self._raw],
             "quality": self._quality,
-            "partitions": {
-                self._reader.label_map.names[k]: _partition_rows(per_slice)
-                for k, per_slice in self._partitions.items()
-            },
+            "partitions": self._partitions.to_json(),
         }
-
-
-def _partition_rows(per_slice: list[tuple[ThresholdScore, ...]]) -> dict[str, Any]:
-    curve = best_threshold(per_slice)
-    return {
-        "rows": [[row.threshold, row.v_rand.f, row.v_info.f] for row in curve.rows],
-        "best_v_rand": [curve.best_v_rand.threshold, curve.best_v_rand.v_rand.f],
-        "best_v_info": [curve.best_v_info.threshold, curve.best_v_info.v_info.f],
-        "slices": curve.slices,
-    }
 
 
 def _is_simulated(root: Path) -> bool:
