@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 from measures_differences import differences
 from measures_peers import compare_random, differences_by_measure
 
@@ -176,7 +177,7 @@ def _agreement() -> Iterable[str]:
         " those can be. The tests repeat the comparison on real images.\n"
     )
     rows = [
-        (library, _code(call), _code(measure), str(len(found)), bound(max(found)))
+        (library, _code(call), _code(measure), str(len(found)), bound(float(np.max(found))))
         for (library, call, measure), found in differences_by_measure(compare_random()).items()
     ]
     yield _table(

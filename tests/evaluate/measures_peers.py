@@ -251,7 +251,10 @@ def compare_random() -> tuple[Compared, ...]:
 
 
 def differences_by_measure(compared: Iterable[Compared]) -> dict[tuple[str, str, str], list[float]]:
-    """For each library, call and measure the difference on each image, relative above 1."""
+    """For each library, call and measure the difference on each image, relative above 1.
+
+    A value that one side lacks makes a difference of NaN.
+    """
     found: dict[tuple[str, str, str], list[float]] = {}
     for library, call, measure, ours, theirs in compared:
         mine, other = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK
+import torch
 from measures_page import CATALOGUE, MODULES, build_page, description, function_of, shown, source_of
 from measures_peers import (
     compare_masks,
@@ -61,6 +62,15 @@ RANGE = re.compile(
 EMPTY = re.compile(r"\bempty\b|\bno (objects|pixel|pair)\b|\bnothing\b|\bNaN\b|\bwithout\b", re.I)
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Of many small calls each would wait for threads that other programs keep from running."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def measures_in(module: ModuleType) -> list[Callable[..., Any]]:
     return [
         function
@@ -74,7 +84,14 @@ def measures_in(module: ModuleType) -> list[Callable[..., Any]]:
 def worst(compared: Any) -> dict[tuple[str, str, str], float]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return {key: max(found) for key, found in differences_by_measure(compared).items()}
+        return {
+            key: float(np.max(found)) for key, found in differences_by_measure(compared).items()
+        }
+
+
+def assert_small(differences: dict[tuple[str, str, str], float]) -> None:
+    # Negated, so that NaN is large too.
+    assert {key: value for key, value in differences.items() if not value < 1e-5} == {}
 
 
 def test_the_page_is_what_the_code_builds_now(request: pytest.FixtureRequest) -> None:
@@ -87,7 +104,7 @@ def test_the_page_is_what_the_code_builds_now(request: pytest.FixtureRequest) ->
 def test_libraries_agree_where_definitions_coincide() -> None:
     differences = worst(compare_random())
     assert len({library for library, _, _ in differences}) == 8
-    assert max(differences.values()) < 1e-5
+    assert_small(differences)
 
 
 @needs_data
@@ -95,22 +112,22 @@ def test_libraries_agree_on_real_hippocampi() -> None:
     pairs, before = [], {}
     for path in sorted((DATA / "hippocampus" / "labelsTr").glob("*.nii.gz")):
         labels = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))
-        if labels.shape in before and len(pairs) < 6:
+        if labels.shape in before and len(pairs) < 4:
             pairs += [(labels == k, before[labels.shape] == k, (1.0, 1.0, 1.0)) for k in (1, 2)]
         before[labels.shape] = labels
     assert len(pairs) >= 4
-    assert max(worst(compare_masks(pairs)).values()) < 1e-5
+    assert_small(worst(compare_masks(pairs)))
 
 
 @needs_data
 def test_libraries_agree_on_real_nuclei() -> None:
     pairs = []
-    for path in sorted((DATA / "nuclei" / "masks").glob("*.png"))[::12][:6]:
-        truth = np.asarray(Image.open(path)).astype(np.int64)
+    for path in sorted((DATA / "nuclei" / "masks").glob("*.png"))[::12][:3]:
+        truth = np.asarray(Image.open(path)).astype(np.int64)[:300, :300]
         thick = components(ndimage.binary_dilation(truth > 0)).astype(np.int64)
         pairs += [(np.roll(truth, 2, 1), truth), (thick, truth)]
     assert len(pairs) >= 6
-    assert max(worst(compare_objects(pairs)).values()) < 1e-5
+    assert_small(worst(compare_objects(pairs)))
 
 
 @needs_data
@@ -120,7 +137,7 @@ def test_libraries_agree_on_real_membranes() -> None:
         grey = ndimage.gaussian_filter(np.asarray(Image.open(path), np.float64), 1.5)
         truth = np.asarray(Image.open(path.parents[1] / "masks" / path.name)) == 0
         pairs.append((1 / (1 + np.exp((grey - 100) / 8)), truth))
-    assert max(worst(compare_probabilities(pairs)).values()) < 1e-5
+    assert_small(worst(compare_probabilities(pairs)))
 
 
 @pytest.mark.parametrize("module", MEASURING, ids=lambda module: module.__name__)

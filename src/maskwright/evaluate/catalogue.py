@@ -187,7 +187,7 @@ _ALL = (
         "hd95_pooled",
         "HD95, pooled",
         "95th percentile of both directions together",
-        "The same with both outlines thrown together (as MedPy defines it); smaller than hd95.",
+        "The same with both outlines thrown together (as MedPy defines it); usually smaller.",
     ),
     _distance(
         "assd",

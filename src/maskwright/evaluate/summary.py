@@ -132,6 +132,7 @@ class Summary:
             images: What the cases are, in the singular, such as ``held-out image``.
 
         Example:
+            >>> from maskwright.evaluate.measuring import score_case
             >>> scores = [score_case("a", np.eye(2, dtype=int), np.eye(2, dtype=int), 2)]
             >>> summarise(scores, ("cell", "membrane")).sentence()
             'Mean Dice of membrane on 1 image: 1.00 (no interval below 3 groups)'
@@ -267,6 +268,7 @@ def summarise(
     Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap (percentile interval).
 
     Example:
+        >>> from maskwright.evaluate.measuring import score_case
         >>> truth = np.array([[0, 1], [1, 1]])
         >>> scores = [score_case(n, p, truth, 2) for n, p in (("a", truth), ("b", None))]
         >>> summary = summarise(scores, ("cell", "membrane"))

@@ -45,7 +45,7 @@ def describe_measures(summary: Summary) -> list[MeasureInfo]:
     return [
         MeasureInfo(
             name,
-            summary.title(name),
+            summary.title(name) if name == "nsd" else measure.title,
             measure.meaning,
             summary.unit if measure.unit == "length" else measure.unit,
             measure.best,
