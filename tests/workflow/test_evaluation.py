@@ -269,3 +269,16 @@ def test_partitions_are_scored_at_every_threshold_where_there_are_probabilities(
     assert table["best_v_rand"] == [pytest.approx(0.4), pytest.approx(1.0)]
     assert (table["slices"], table["pixel_error"][1]) == (2, 0.0)
     assert evaluate(predicted, truth).partitions == {}
+
+
+def test_slices_of_one_stack_are_one_group_unless_a_person_says_otherwise(tmp_path):
+    names = [f"slice_{k:02d}" for k in range(6)]
+    truth = write_png(tmp_path / "t", **dict.fromkeys(names, disc() * 255))
+    predicted = write_png(tmp_path / "p", **{n: disc(5 + k % 4) * 255 for k, n in enumerate(names)})
+    heard = []
+    stack = evaluate(predicted, truth, events=messages(heard)).summary
+    assert (stack.n, stack.n_groups, stack.headline.interval) == (6, 1, None)
+    assert any("slices of one stack" in event["text"] for event in heard)
+    alone = evaluate(predicted, truth, group_by=".+").summary
+    assert alone.n_groups == 6
+    assert alone.headline.interval is not None

@@ -167,6 +167,10 @@ def find_groups(names: Sequence[str]) -> tuple[dict[str, str], str]:
     return {name: name for name in names}, "each image stands alone"
 
 
+STACK = "one stack"
+"""Group of the consecutive slices of a stack, whose scores are no independent evidence."""
+
+
 def _count(groups: dict[str, str]) -> int:
     return len(set(groups.values()))
 

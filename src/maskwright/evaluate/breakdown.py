@@ -144,7 +144,7 @@ class GroupScore:
 
 
 def score_groups(cases: Sequence[CaseScore]) -> list[GroupScore]:
-    """Mean Dice by group, worst first; empty where each image stands alone.
+    """Mean Dice by group, worst first; empty where each image stands alone or all belong together.
 
     Args:
         cases: Scores of the images.
@@ -153,7 +153,7 @@ def score_groups(cases: Sequence[CaseScore]) -> list[GroupScore]:
         >>> score_groups([CaseScore("a", "a", ((1, 0), (0, 1)))])
         []
     """
-    if all(case.group == case.case for case in cases):
+    if all(case.group == case.case for case in cases) or len({c.group for c in cases}) == 1:
         return []
     members: dict[str, list[float]] = {}
     for case in cases:

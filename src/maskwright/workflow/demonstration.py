@@ -65,12 +65,15 @@ def demonstrate(
         write_sample("membranes", target / "sample", images=SAMPLE_IMAGES, size_px=SAMPLE_PX)
     root = target / "sample" if data is None else Path(data)
     events.send("stage", text=f"Train: {minutes:g} minutes on {root}")
+    # Simulated sections are numbered, but they are not the slices of one stack.
+    alone = ".+" if data is None else None
     run = train(
         root,
         target / "run",
         minutes=minutes,
         events=events,
         labels=SAMPLE_LABELS if data is None else None,
+        group_by=alone,
     )
     split = json.loads(run.folder.splits.read_text(encoding="utf-8"))
     held = split["test"] or split["validation"]
@@ -84,7 +87,9 @@ def demonstrate(
         mask = cases[name].mask
         if mask is not None:
             shutil.copy2(mask, truth / f"{name}{mask.suffix}")
-    evaluation = evaluate(masks, truth, json_file=target / "evaluation.json", events=events)
+    evaluation = evaluate(
+        masks, truth, json_file=target / "evaluation.json", group_by=alone, events=events
+    )
     return Demonstration(run, evaluation, target / "masks", data is None)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from maskwright.config import EvaluateConfig, validate
+from maskwright.data import naming
 from maskwright.data.companions import ROI_FOLDERS, find_companions
 from maskwright.data.dataset import group_cases
 from maskwright.data.problem import Problem, raise_first_refusal
@@ -25,6 +26,10 @@ from maskwright.workflow.prediction import PROBABILITIES_NAME, labels_of
 from maskwright.workflow.predictions import Predictions
 from maskwright.workflow.settings import resolve_data
 
+ONE_STACK = (
+    "The images are numbered as the slices of one stack. Slices are alike, so there is no interval "
+    "over them; --group-by .+ says that each image stands alone."
+)
 _SCREEN_FORMATS = {".png", ".jpg", ".jpeg", ".bmp", ".gif"}
 
 
@@ -175,6 +180,9 @@ def evaluate(
     problems: list[Problem] = []
     groups, _ = group_cases(Path(truth), list(truths), group_by, problems)
     raise_first_refusal(problems, expected="a group for every name")
+    if group_by is None and naming.is_sequence(list(truths)):
+        groups = dict.fromkeys(truths, naming.STACK)
+        events.send("message", text=ONE_STACK)
     rois = _regions_of_interest(roi, Path(truth), list(truths), events)
     scorer = PairScorer(
         true_set,

@@ -13,6 +13,7 @@ import numpy as np
 
 from maskwright import geometry
 from maskwright.config import RunConfig
+from maskwright.data.naming import STACK
 from maskwright.evaluate.case import CaseScore
 from maskwright.evaluate.summary import Summary
 from maskwright.evaluate.thresholds import ThresholdCurve
@@ -25,6 +26,7 @@ from maskwright.report.figure_files import write_figures
 from maskwright.report.figures import overlay_uri
 from maskwright.report.html import render
 from maskwright.workflow.calibrating import Calibration
+from maskwright.workflow.evaluation import ONE_STACK
 from maskwright.workflow.run import Run, open_run
 from maskwright.workflow.sections import (
     columns_of,
@@ -151,6 +153,8 @@ def report_case(case: CaseScore, names: tuple[str, ...], **pictures: Any) -> Rep
 
 def _warnings(metrics: Mapping[str, Any], events: list[Event]) -> list[str]:
     texts = [str(event["text"]) for event in events if event["kind"] == "warning"]
+    if all(case["group"] == STACK for case in metrics["cases"]):
+        texts.append(ONE_STACK)
     if metrics["part"] != "test":
         texts.insert(
             0,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from maskwright.data import naming
 from maskwright.data.check import CheckReport
 from maskwright.data.companions import (
     ROI_FOLDERS,
@@ -39,7 +40,7 @@ from maskwright.predict.predictor import most_probable, predict_probabilities
 from maskwright.progress import Events
 from maskwright.report.figures import write_overlay
 from maskwright.workflow.calibrating import Calibration, Predicted, calibrate
-from maskwright.workflow.evaluation import Evaluation
+from maskwright.workflow.evaluation import ONE_STACK, Evaluation
 from maskwright.workflow.loading import true_classes
 from maskwright.workflow.partitions import PartitionTables
 from maskwright.workflow.prediction import Predictor
@@ -70,6 +71,10 @@ def score_run(run: Run, report: CheckReport, split: Split, *, events: Events) ->
     network, facts = read_model(run.folder.model)
     predictor = Predictor.build(network, run.config.predict)
     by_name = {case.name: case for case in report.cases}
+    if report.sequence:
+        # The split keeps slices apart in blocks; as evidence they are one.
+        by_name = {name: replace(case, group=naming.STACK) for name, case in by_name.items()}
+        events.send("message", text=ONE_STACK)
     reader = _Reader(run, report, label_map, predictor, events)
     held = [by_name[name] for name in split.validation]
     if held:
