@@ -237,7 +237,7 @@ def test_methods_are_compared_on_the_same_cases(tmp_path):
     truth = write_png(tmp_path / "t", **{f"c{k}": disc(6 + k % 3) * 255 for k in range(8)})
     good = write_png(tmp_path / "good", **{f"c{k}": disc(6 + k % 3) * 255 for k in range(8)})
     poor = write_png(tmp_path / "poor", **{f"c{k}": disc(5) * 255 for k in range(8)})
-    found = compare([poor, good], truth, json_file=tmp_path / "c.json")
+    found = compare([poor, good], truth, group_by=".+", json_file=tmp_path / "c.json")
     assert [method.name for method in found.methods] == ["good", "poor"]
     assert found.differences[0].p_value < 0.05
     assert found.sentence().startswith("Best mean dice of foreground: good, 1.000")
