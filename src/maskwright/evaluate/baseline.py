@@ -286,8 +286,8 @@ def _partitions(
 def fit_baselines(train: Iterable[TrainingImage], classes: int, seed: int = 0) -> Baselines:
     """Learn from training images which part means which class.
 
-    The assignment with the best mean Dice of the classes 1 and above is kept; only the training
-    images are looked at.
+    The assignment with the best mean Dice of the classes 1 and above is kept, among those that use
+    at least two classes; only the training images are looked at.
 
     Args:
         train: For each image its array, shape ``(C, Y, X)`` or ``(C, Z, Y, X)``, its class ids
@@ -329,7 +329,10 @@ def fit_baselines(train: Iterable[TrainingImage], classes: int, seed: int = 0) -
 
 
 def _best_assignment(tables_NKP: NDArray[np.int64]) -> tuple[int, ...]:
-    """Class of each part with the best Dice, mean over images and the classes above 0."""
+    """Class of each part with the best Dice, mean over images and the classes above 0.
+
+    All parts in one class would be no clustering but the commonest class, which stands beside it.
+    """
     _, classes, parts = tables_NKP.shape
     majority = tuple(int(k) for k in tables_NKP.sum(0).argmax(0))
     if classes**parts > MAX_ASSIGNMENTS:
@@ -337,6 +340,8 @@ def _best_assignment(tables_NKP: NDArray[np.int64]) -> tuple[int, ...]:
     true_NK = tables_NKP.sum(2)
     best, best_score = majority, -1.0
     for assignment in itertools.product(range(classes), repeat=parts):
+        if len(set(assignment)) == 1:
+            continue
         chosen_KP = np.equal.outer(np.arange(classes), assignment)
         tp_NK = (tables_NKP * chosen_KP).sum(2)
         predicted_NK = tables_NKP.sum(1) @ chosen_KP.T
