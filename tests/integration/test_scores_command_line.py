@@ -161,3 +161,16 @@ def test_runs_and_folders_are_compared_on_the_same_truth(
     assert "Best mean dice of foreground: second_observer" in done.stdout
     written = json.loads((tmp_path / "c.json").read_text(encoding="utf-8"))
     assert [m["name"] for m in written["methods"]] == ["second_observer", "cells"]
+
+
+def test_scores_of_an_older_version_are_refused_with_what_to_do(run: Path, tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(run, old)
+    metrics = json.loads((old / "metrics.json").read_text(encoding="utf-8"))
+    del metrics["format"]
+    (old / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    done = maskwright("report", old)
+    assert done.returncode == 2
+    assert "[metrics-version]" in done.stderr
+    assert "--resume" in done.stderr
+    assert maskwright("report", run).returncode == 0

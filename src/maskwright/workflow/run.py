@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from maskwright.config import RunConfig
+from maskwright.errors import RunError
 from maskwright.io.run_folder import RunFolder
 from maskwright.progress import Events
 from maskwright.workflow.predictions import Predictions
+
+METRICS_FORMAT = 2
+"""What ``metrics.json`` holds; raised when its readers need more than an older one has."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +35,21 @@ class Run:
         return self.folder.path
 
     def metrics(self) -> dict[str, Any]:
-        """Scores of the held-out images, the contents of ``metrics.json``."""
-        return self.folder.read_json(self.folder.metrics)
+        """Scores of the held-out images, the contents of ``metrics.json``.
+
+        Raises:
+            RunError: When the run was not scored yet, or by a version that measured less.
+        """
+        metrics = self.folder.read_json(self.folder.metrics)
+        if metrics.get("format") != METRICS_FORMAT:
+            raise RunError(
+                "metrics-version",
+                str(self.folder.metrics),
+                expected=f"scores of format {METRICS_FORMAT}",
+                found=f"format {metrics.get('format', 1)}, of another version",
+                remedy="score the run again: maskwright train DATA --out RUN --resume",
+            )
+        return metrics
 
     def predict(
         self,

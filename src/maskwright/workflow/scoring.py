@@ -44,7 +44,7 @@ from maskwright.workflow.evaluation import ONE_STACK, Evaluation
 from maskwright.workflow.loading import true_classes
 from maskwright.workflow.partitions import PartitionTables
 from maskwright.workflow.prediction import Predictor
-from maskwright.workflow.run import Run
+from maskwright.workflow.run import METRICS_FORMAT, Run
 
 _BASELINE_TRAINING_IMAGES = 20
 SECOND_OBSERVER = "second observer"
@@ -102,6 +102,7 @@ def score_run(run: Run, report: CheckReport, split: Split, *, events: Events) ->
     summary = summarise(scorer.scores, label_map.names, tolerance=tolerance)
     evaluation = Evaluation(summary, tuple(scorer.scores), run.config.evaluate)
     metrics = {
+        "format": METRICS_FORMAT,
         "part": part,
         "simulated": _is_simulated(report.root),
         **evaluation.to_json(),
