@@ -41,6 +41,7 @@ _REHEARSAL_MOST_S = 10.0
 # Kept back from the budget for the final scores, baselines, overlays and the report; measured.
 _SCORING_S = 3.0
 _SCORING_S_PER_MEGAPIXEL = 2.0
+_PARTITION_S_PER_MEGAPIXEL = 5.0
 
 
 def train(
@@ -354,7 +355,10 @@ def _plan_steps(
     seconds = min(_REHEARSAL_MOST_S, _REHEARSAL_SHARE * minutes * 60)
     step_s = rehearse(stepper, sampler, seconds)
     images = max(1, len(split.test) or len(split.validation))
-    reserve_s = _SCORING_S + _SCORING_S_PER_MEGAPIXEL * images * mean_megapixels
+    each_s = _SCORING_S_PER_MEGAPIXEL
+    if "partition" in config.evaluate.measures:
+        each_s += _PARTITION_S_PER_MEGAPIXEL
+    reserve_s = _SCORING_S + each_s * images * mean_megapixels
     steps = steps_within(
         minutes * 60 - (time.monotonic() - begun),
         step_s=step_s,
