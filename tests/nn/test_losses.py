@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -26,6 +27,14 @@ VARIANTS = {
         topk_share=0.4, cldice_iterations=2,
     ),
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # the tensors are tiny
+    yield
+    torch.set_num_threads(before)
 
 
 def _loss(name: str, output: str = "softmax", variant: str = "plain") -> SegmentationLoss:
