@@ -11,15 +11,15 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import pydantic
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from maskwright.errors import ConfigError
+from maskwright.loss_terms import LossSettings, tidy_loss
 
 FORMAT_VERSION = 1
 
 Padding = Literal["same", "valid"]
 Norm = Literal["none", "batch"]
-LossName = Literal["dice", "ce", "dice+ce"]
 Precision = Literal["auto", "float32", "bfloat16"]
 MaskKind = Literal["auto", "values", "bool", "palette", "rgb", "objects"]
 Layout = Literal["auto", "contiguous", "channels_last"]
@@ -124,7 +124,9 @@ class TrainConfig(_Section):
         minutes: Time budget; the number of steps follows from the measured time of one.
         batch: Patches a step.
         patch_px: Side of a square patch (of the network's input).
-        loss: Names of the losses that are added.
+        loss: The terms that are added, each with a weight if wanted, as ``dice+0.5*ce``. Terms:
+            dice, ce, border_ce, focal, topk, tversky, focal_tversky, boundary, cldice.
+        loss_settings: How those terms are computed.
         learning_rate: Peak of the schedule.
         warmup_share: Share of the steps in which the rate rises linearly to its peak.
         weight_decay: AdamW's.
@@ -142,7 +144,8 @@ class TrainConfig(_Section):
     minutes: Positive | None = None
     batch: Annotated[int, Field(ge=1)] = 4
     patch_px: Annotated[int, Field(ge=8)] = 256
-    loss: LossName = "dice+ce"
+    loss: Annotated[str, AfterValidator(tidy_loss)] = "dice+ce"
+    loss_settings: LossSettings = LossSettings()
     learning_rate: Positive = 2e-3
     warmup_share: Share = 0.05
     weight_decay: NonNegative = 1e-2

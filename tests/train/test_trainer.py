@@ -14,7 +14,8 @@ import torch
 from maskwright.config import ModelConfig, TrainConfig
 from maskwright.data.intensity import measure
 from maskwright.data.sampler import Patches, PatchSampler, Source
-from maskwright.errors import Interrupted, RunError, TrainingError
+from maskwright.errors import ConfigError, Interrupted, RunError, TrainingError
+from maskwright.loss_terms import TERMS
 from maskwright.nn.checkpoint import read_checkpoint, read_model
 from maskwright.nn.unet import UNet, build_unet
 from maskwright.progress import Event, Events
@@ -196,6 +197,20 @@ def test_a_non_finite_loss_in_a_run_names_the_files_and_keeps_the_checkpoint(
     state, _ = read_checkpoint(tmp_path / "checkpoints")
     assert state is not None
     assert state.facts["step"] == 6
+
+
+@pytest.mark.parametrize("loss", [t for t in TERMS if t != "border_ce"])
+def test_every_loss_of_class_masks_trains(loss: str) -> None:
+    stepper = _stepper(CONFIG.model_copy(update={"loss": loss}))
+    image, truth = stepper.prepare(_sampler().draw(0), 0)
+    assert np.isfinite(stepper.update(image, truth, 0, 1e-3).loss)
+
+
+def test_the_border_loss_asks_for_numbered_objects() -> None:
+    stepper = _stepper(CONFIG.model_copy(update={"loss": "border_ce"}))
+    image, truth = stepper.prepare(_sampler().draw(0), 0)
+    with pytest.raises(ConfigError, match="number of its own"):
+        stepper.update(image, truth, 0, 1e-3)
 
 
 def test_unpadded_networks_train_on_the_centre_of_the_augmented_mask() -> None:

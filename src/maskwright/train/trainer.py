@@ -16,6 +16,7 @@ from torch import Tensor
 from maskwright.config import TrainConfig
 from maskwright.data.augment import apply_augmentation, draw_augmentation
 from maskwright.data.sampler import Patches, PatchSampler, Prefetch
+from maskwright.data.weightmap import loss_maps
 from maskwright.errors import Interrupted, RunError, TrainingError
 from maskwright.geometry import border_loss
 from maskwright.nn.checkpoint import (
@@ -25,7 +26,8 @@ from maskwright.nn.checkpoint import (
     write_checkpoint,
     write_model,
 )
-from maskwright.nn.losses import loss_and_dice
+from maskwright.nn.loss_target import Target
+from maskwright.nn.losses import SegmentationLoss
 from maskwright.nn.unet import UNet
 from maskwright.progress import Events
 from maskwright.train.diagnosis import Validation, diagnose
@@ -62,6 +64,7 @@ class Stepper:
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.device = next(network.parameters()).device
         self._border_px = border_loss(network.config.depth, network.config.padding)
+        self.loss = SegmentationLoss(config, classes=network.config.classes)
         decayed = [p for p in network.parameters() if p.ndim > 1]
         others = [p for p in network.parameters() if p.ndim <= 1]
         self.optimiser = torch.optim.AdamW(
@@ -95,7 +98,7 @@ class Stepper:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             logits_BKYX = self.network(image_BCYX)["logits"]
         logits_BKYX = logits_BKYX.float()
-        loss, dice_K = loss_and_dice(self.config.loss, logits_BKYX, truth_BYX)
+        loss, dice_K = self.loss(logits_BKYX, self._target(truth_BYX))
         value = float(loss.detach())
         if not math.isfinite(value):
             raise _not_finite("loss", value, step)
@@ -111,6 +114,18 @@ class Stepper:
         self.optimiser.step()
         self._update_average(step)
         return StepResult(value, float(dice_K.mean()))
+
+    def _target(self, truth_BYX: Tensor) -> Target:
+        if not self.loss.needed_maps:
+            return Target(truth_BYX)
+        maps = loss_maps(
+            self.loss.needed_maps,
+            truth_BYX.numpy(force=True),
+            classes=self.network.config.classes,
+            settings=self.config.loss_settings,
+        )
+        tensors = {name: torch.from_numpy(values) for name, values in maps.items()}
+        return Target(truth_BYX, **{name: t.to(self.device) for name, t in tensors.items()})
 
     @torch.no_grad()
     def _update_average(self, step: int) -> None:
