@@ -61,12 +61,12 @@ def test_tiles_write_every_pixel_exactly_once(
 
 
 @settings(max_examples=150, deadline=None)
-@given(AXES, st.integers(270, 700), st.integers(0, 40), st.integers(1, 900))
+@given(AXES, st.integers(300, 700), st.integers(0, 40), st.integers(1, 900), st.booleans())
 def test_every_tile_is_legal_no_larger_than_asked_and_on_the_grid(
-    axis: Axis, tile_px: int, mirror_px: int, size: int
+    axis: Axis, tile_px: int, mirror_px: int, size: int, exact: bool
 ) -> None:
     loss = axis.border_loss
-    tiles = TileRule((axis,), tile_px, mirror_px).cover((size,))
+    tiles = TileRule((axis,), tile_px, mirror_px, exact).cover((size,))
     phases = {(tile.read[0].start + loss) % axis.step for tile in tiles}
     assert phases == {0}
     for tile in tiles:
@@ -206,6 +206,16 @@ def test_means_over_the_tile_make_the_result_depend_on_how_tiles_are_cut(
     found = _logits(network, TileRule(network.axes, 32, 0), image)
     assert not geometry.is_exact(network.config)
     assert np.abs(found - whole).max() > 1e-3
+
+
+def test_networks_whose_tiles_disagree_anyway_take_a_quarter_of_a_tile_as_context() -> None:
+    axes = geometry.axes_of(preset("isensee2021").model)
+    assert {axis.halo for axis in axes} == {640}
+    with pytest.raises(SizeError, match="at least 1408 px"):
+        TileRule(axes, 1024, 32).cover((3000, 3000))
+    middle = TileRule(axes, 1024, 32, exact=False).cover((3000, 3000))[7]
+    assert [read.size for read in middle.read] == [1024, 1024]
+    assert [crop.start for crop in middle.crop] == [256, 256]
 
 
 def test_whole_image_prediction_is_the_network_on_the_mirrored_image() -> None:

@@ -82,6 +82,9 @@ class TileRule:
             number for all axes or one for each; rounded up to the grid. Beyond that the network's
             own zero padding begins, wherever tiles lie. A ``valid`` network always mirrors as much
             as it loses.
+        exact: Whether all tilings must agree. Otherwise, as for networks that take means over the
+            whole tile (:func:`maskwright.geometry.is_exact`), at most a quarter of a tile is
+            context on either side beyond what the network loses.
 
     Example:
         >>> axis = geometry.Axis((3,) * 5, (2,) * 4, padding="valid")
@@ -93,6 +96,7 @@ class TileRule:
     axes: tuple[geometry.Axis, ...]
     tile_px: int | tuple[int, ...]
     mirror_px: int | tuple[int, ...]
+    exact: bool = True
 
     def cover(self, shape: tuple[int, ...]) -> list[Tile]:
         """Tiles for an image of this shape, in row-major order.
@@ -105,7 +109,7 @@ class TileRule:
         """
         count = len(self.axes)
         axes = [
-            list(_cover_axis(axis, size, tile_px, mirror_px))
+            list(_cover_axis(axis, size, tile_px, mirror_px, self._context(axis, tile_px)))
             for axis, size, tile_px, mirror_px in zip(
                 self.axes,
                 shape,
@@ -118,15 +122,19 @@ class TileRule:
             Tile(*(tuple(part[i] for part in parts) for i in range(3))) for parts in product(*axes)
         ]
 
+    def _context(self, axis: geometry.Axis, tile_px: int) -> int:
+        quarter = tile_px // 4 // axis.step * axis.step
+        return axis.context if self.exact else axis.border_loss + min(axis.halo, quarter)
+
 
 def _each(value: int | tuple[int, ...], count: int) -> tuple[int, ...]:
     return (value,) * count if isinstance(value, int) else value
 
 
 def _cover_axis(
-    axis: geometry.Axis, size: int, tile_px: int, mirror_px: int
+    axis: geometry.Axis, size: int, tile_px: int, mirror_px: int, context: int
 ) -> Iterator[tuple[Interval, Interval, Interval]]:
-    step, context = axis.step, axis.context
+    step = axis.step
     longest = _round_up(size, step)
     largest = axis.previous_legal(tile_px) or 0
     domain: Interval | None = None
@@ -140,7 +148,7 @@ def _cover_axis(
     if whole:
         kept = longest
     else:
-        kept = _kept_per_tile(axis, largest, tile_px)
+        kept = _kept_per_tile(axis, largest, tile_px, context)
         # Equal tiles rather than a narrow last one: less context is computed twice.
         kept = min(kept, _round_up(-(-size // -(-size // kept)), step))
     for start in range(0, size, kept):
@@ -157,14 +165,14 @@ def _cover_axis(
         )
 
 
-def _kept_per_tile(axis: geometry.Axis, largest: int, tile_px: int) -> int:
-    kept = (largest - 2 * axis.context) // axis.step * axis.step
+def _kept_per_tile(axis: geometry.Axis, largest: int, tile_px: int, context: int) -> int:
+    kept = (largest - 2 * context) // axis.step * axis.step
     if kept < axis.step:
-        smallest = axis.next_legal(axis.step + 2 * axis.context)
+        smallest = axis.next_legal(axis.step + 2 * context)
         raise SizeError(
             "tile-too-small",
             "--tile",
-            expected=f"at least {smallest} px, since {axis.context} px on each side are context",
+            expected=f"at least {smallest} px, since {context} px on each side are context",
             found=f"{tile_px} px",
             remedy=f"use {smallest} or more",
         )

@@ -78,7 +78,12 @@ class Predictor:
             tile: Overrides the largest side of a tile.
         """
         model = network.config
-        rule = TileRule(geometry.axes_of(model), tile or config.tile_px, config.mirror_px)
+        rule = TileRule(
+            geometry.axes_of(model),
+            tile or config.tile_px,
+            config.mirror_px,
+            exact=geometry.is_exact(model),
+        )
         sample = rule.cover((_MEASURED_PX[model.dims],) * model.dims)[0]
         blank = np.zeros((1, model.channels, *(read.size for read in sample.read)), np.float32)
         options = candidates("channels_last", config.precision)
