@@ -21,7 +21,8 @@ from maskwright import geometry
 from maskwright.config import ModelConfig, TrainConfig
 from maskwright.data.augment import apply_augmentation, draw_augmentation
 from maskwright.data.sampler import Patches
-from maskwright.nn.losses import segmentation_loss
+from maskwright.nn.loss_target import Target
+from maskwright.nn.losses import SegmentationLoss
 from maskwright.nn.unet import build_unet
 from maskwright.plan.machine import Numerics, candidates, fastest, reuse_memory
 from maskwright.train.trainer import Stepper
@@ -45,10 +46,11 @@ def plain(width: int) -> Callable[[], None]:
     image, truth = (torch.from_numpy(a) for a in (patches.image_BCYX, patches.truth_BYX))
     network = build_unet(ModelConfig(width=width), seed=0)
     optimiser = torch.optim.AdamW(network.parameters())
+    loss = SegmentationLoss(CONFIG, classes=network.config.classes)
 
     def step() -> None:
         optimiser.zero_grad()
-        segmentation_loss(CONFIG.loss, network(image)["logits"], truth).backward()
+        loss(network(image)["logits"], Target(truth))[0].backward()
         optimiser.step()
 
     return step

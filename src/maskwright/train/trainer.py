@@ -27,10 +27,10 @@ from maskwright.nn.checkpoint import (
     write_model,
 )
 from maskwright.nn.loss_target import Target
-from maskwright.nn.losses import SegmentationLoss
 from maskwright.nn.unet import UNet, memory_format
 from maskwright.progress import Events
 from maskwright.train.diagnosis import Validation, diagnose
+from maskwright.train.objective import Objective
 from maskwright.train.schedule import average_decay, learning_rate, validation_steps
 from maskwright.train.signals import stop_requests
 
@@ -64,7 +64,7 @@ class Stepper:
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.device = next(network.parameters()).device
         self._border_px = tuple(axis.border_loss for axis in network.axes)
-        self.loss = SegmentationLoss(config, classes=network.config.classes)
+        self.objective = Objective(config, network)
         decayed = [p for p in network.parameters() if p.ndim > 1]
         others = [p for p in network.parameters() if p.ndim <= 1]
         self.optimiser = torch.optim.AdamW(
@@ -95,9 +95,8 @@ class Stepper:
         self.network.train()
         image_BCYX = image_BCYX.contiguous(memory_format=self.format)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            logits_BKYX = self.network(image_BCYX)["logits"]
-        logits_BKYX = logits_BKYX.float()
-        loss, dice_K = self.loss(logits_BKYX, self._target(truth_BYX))
+            outputs = self.network(image_BCYX)
+        loss, dice_K = self.objective(outputs, self._target(truth_BYX))
         value = float(loss.detach())
         if not math.isfinite(value):
             raise _not_finite("loss", value, step)
@@ -115,10 +114,10 @@ class Stepper:
         return StepResult(value, float(dice_K.mean()))
 
     def _target(self, truth_BYX: Tensor) -> Target:
-        if not self.loss.needed_maps:
+        if not self.objective.loss.needed_maps:
             return Target(truth_BYX)
         maps = loss_maps(
-            self.loss.needed_maps,
+            self.objective.loss.needed_maps,
             truth_BYX.numpy(force=True),
             classes=self.network.config.classes,
             settings=self.config.loss_settings,
