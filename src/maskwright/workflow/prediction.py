@@ -88,7 +88,7 @@ class Predictor:
         chosen, _ = fastest(options, lambda option: lambda: _run(engines[option], blank))
         return Predictor(engines[chosen], rule, model.channels, model.classes, str(chosen))
 
-    def tiles(self, size: tuple[int, int]) -> int:
+    def tiles(self, size: tuple[int, ...]) -> int:
         """How many tiles an image of this size takes."""
         return len(self.rule.cover(size))
 
