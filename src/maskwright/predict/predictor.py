@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.data import intensity
-from maskwright.tiling import Tile, TileRule, read_mirrored
+from maskwright.tiling import Interval, Tile, TileRule, read_mirrored
 
 Engine = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""From a batch of tiles ``(B, C, Y, X)`` to probabilities ``(B, K, Y', X')``."""
+"""From a batch of tiles ``(B, C, *S)`` to probabilities ``(B, K, *S')``, S being Y X or Z Y X."""
 
 
 def predict_tiles(
@@ -27,7 +27,7 @@ def predict_tiles(
     """Probabilities tile by tile, each cropped to what is kept.
 
     Args:
-        image_CYX: Image in its own data type.
+        image_CYX: Image in its own data type; a volume has its Z axis before Y.
         engine: The network.
         rule: How it may be tiled.
         channels: Channels the network takes.
@@ -36,12 +36,11 @@ def predict_tiles(
         The tile and its probabilities, shape ``(K, Y, X)`` of the tile's ``write``.
     """
     measured = intensity.measure(image_CYX, channels)
-    for tile in rule.cover((image_CYX.shape[-2], image_CYX.shape[-1])):
+    for tile in rule.cover(image_CYX.shape[1:]):
         pixels = read_mirrored(image_CYX, tile.read)
         batch_BCYX = intensity.apply(pixels, measured, channels)[None]
         probabilities_KYX = engine(batch_BCYX)[0]
-        rows, columns = tile.crop
-        yield tile, probabilities_KYX[:, rows.slice, columns.slice]
+        yield tile, probabilities_KYX[(slice(None), *_slices(tile.crop))]
 
 
 def predict_classes(
@@ -55,7 +54,7 @@ def predict_classes(
     """The most probable class of every pixel; memory beyond the result is that of one tile.
 
     Args:
-        image_CYX: Image in its own data type.
+        image_CYX: Image in its own data type; a volume has its Z axis before Y.
         engine: The network.
         rule: How it may be tiled.
         channels: Channels the network takes.
@@ -72,10 +71,9 @@ def predict_classes(
         >>> predict_classes(image, dark, rule, channels=1).tolist()
         [[1, 0], [0, 1]]
     """
-    classes_YX = np.empty(image_CYX.shape[-2:], np.uint8)
+    classes_YX = np.empty(image_CYX.shape[1:], np.uint8)
     for tile, probabilities_KYX in predict_tiles(image_CYX, engine, rule, channels):
-        rows, columns = tile.write
-        classes_YX[rows.slice, columns.slice] = most_probable(probabilities_KYX)
+        classes_YX[_slices(tile.write)] = most_probable(probabilities_KYX)
         if on_tile is not None:
             on_tile()
     return classes_YX
@@ -93,7 +91,7 @@ def predict_probabilities(
     """The probability of every class at every pixel.
 
     Args:
-        image_CYX: Image in its own data type.
+        image_CYX: Image in its own data type; a volume has its Z axis before Y.
         engine: The network.
         rule: How it may be tiled.
         channels: Channels the network takes.
@@ -103,13 +101,16 @@ def predict_probabilities(
     Returns:
         Probabilities, shape ``(K, Y, X)``, summing to one.
     """
-    result_KYX = np.empty((classes, *image_CYX.shape[-2:]), np.float32)
+    result_KYX = np.empty((classes, *image_CYX.shape[1:]), np.float32)
     for tile, probabilities_KYX in predict_tiles(image_CYX, engine, rule, channels):
-        rows, columns = tile.write
-        result_KYX[:, rows.slice, columns.slice] = probabilities_KYX
+        result_KYX[(slice(None), *_slices(tile.write))] = probabilities_KYX
         if on_tile is not None:
             on_tile()
     return result_KYX
+
+
+def _slices(intervals: tuple[Interval, ...]) -> tuple[slice, ...]:
+    return tuple(interval.slice for interval in intervals)
 
 
 def most_probable(probabilities_KYX: NDArray[np.float32]) -> NDArray[np.uint8]:

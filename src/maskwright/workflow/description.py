@@ -34,7 +34,7 @@ def describe(
     """
     config = apply_settings(named(preset), tuple(settings))
     model = config.model
-    size = input_px or config.train.patch_px
+    size = input_px or max(config.train.patch_shape(2))
     layers = geometry.layer_table(size, **model.model_dump(exclude={"dropout"}))
     step = geometry.divisor(model.depth)
     return {

@@ -198,6 +198,7 @@ def _plan(config: RunConfig, events: list[Event]) -> list[tuple[str, str]]:
     """What was chosen for this data, this machine and this time, and why."""
     model, train = config.model, config.train
     reach = geometry.receptive_field(model.depth)
+    patch = (train.patch_px,) if isinstance(train.patch_px, int) else train.patch_px
     told = [str(event["text"]) for event in events if event["kind"] == "message"]
     steps = next((t for t in told if t.startswith("One step takes")), "the number that was asked")
     numbers = next((t for t in told if t.startswith("Convolutions run")), "as asked for")
@@ -207,10 +208,10 @@ def _plan(config: RunConfig, events: list[Event]) -> list[tuple[str, str]]:
         (
             f"{model.depth} poolings",
             f"each output pixel sees {reach} pixels across"
-            + (", more than the patch" if reach > train.patch_px else ""),
+            + (", more than the patch" if reach > min(patch) else ""),
         ),
         (
-            f"patches of {train.patch_px} pixels, {train.batch} at a time",
+            f"patches of {' × '.join(map(str, patch))} pixels, {train.batch} at a time",
             "as large as the images and the setting allow; a multiple of "
             f"{2**model.depth}, so that every pooling is even",
         ),
@@ -270,7 +271,7 @@ def _value(value: Any) -> str:
 
 def _model(config: RunConfig, metrics: Mapping[str, Any]) -> dict[str, str]:
     model = config.model
-    side = geometry.next_legal_size(config.train.patch_px, model.depth, model.padding)
+    side = geometry.next_legal_size(max(config.train.patch_shape(2)), model.depth, model.padding)
     layers = geometry.layer_table(side, **model.model_dump(exclude={"dropout"}))
     parameters = sum(layer.parameters for layer in layers)
     gigaflops = 2 * sum(layer.macs for layer in layers) / 1e9

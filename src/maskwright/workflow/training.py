@@ -161,8 +161,7 @@ def _train(
     events.send("message", text=_numerics_sentence(numerics, seconds))
     validate = _validator(held, config, numerics)
     if config.train.steps is None:
-        megapixels = sum(y * x * n for (y, x), n in report.sizes.items()) / 1e6
-        mean = megapixels / max(1, len(report.cases))
+        mean = report.mean_pixels / 1e6
         config = _plan_steps(config, numerics, sampler, validate, split, mean, begun, events)
     config = _with(config, layout=numerics.layout, precision=numerics.precision)
     folder.write_config(config)
@@ -244,16 +243,25 @@ def _fit_to_data(config: RunConfig, report: CheckReport) -> RunConfig:
         update={"channels": report.channels, "classes": label_map.classes}
     )
     data = config.data.model_copy(update=label_map.to_settings())
-    largest = max(max(size) for size in report.sizes)
-    train = config.train.model_copy(update={"patch_px": _patch(config.train, model, largest)})
+    patch_px = _patch(config.train, model, list(report.sizes))
+    train = config.train.model_copy(update={"patch_px": patch_px})
     return config.model_copy(update={"model": model, "data": data, "train": train})
 
 
-def _patch(train: TrainConfig, model: ModelConfig, largest_px: int) -> int:
-    geometry.check_size(train.patch_px, model.depth, model.padding, subject="--set patch_px")
+def _patch(
+    train: TrainConfig, model: ModelConfig, sizes: Sequence[tuple[int, ...]]
+) -> int | tuple[int, ...]:
+    dims = len(sizes[0])
+    largest = [max(along) for along in zip(*sizes, strict=True)]
+    if dims == 2 and isinstance(train.patch_px, int):
+        largest = [max(largest)] * 2  # a square patch may be turned by 90 degrees
     border = geometry.border_loss(model.depth, model.padding)
-    needed = geometry.next_legal_size(largest_px + 2 * border, model.depth, model.padding)
-    return min(train.patch_px, needed)
+    patch = []
+    for side, size in zip(train.patch_shape(dims), largest, strict=True):
+        geometry.check_size(side, model.depth, model.padding, subject="--set patch_px")
+        needed = geometry.next_legal_size(size + 2 * border, model.depth, model.padding)
+        patch.append(min(side, needed))
+    return patch[0] if len(set(patch)) == 1 else tuple(patch)
 
 
 def _sampler(sources: Sequence[Source], config: RunConfig) -> PatchSampler:
