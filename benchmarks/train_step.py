@@ -33,7 +33,7 @@ CONFIG = TrainConfig(steps=1)
 
 def draw_patches() -> Patches:
     generator = np.random.default_rng(0)
-    shape = (CONFIG.batch, CONFIG.patch_px, CONFIG.patch_px)
+    shape = (CONFIG.batch, *CONFIG.patch_shape(2))
     return Patches(
         generator.normal(size=(shape[0], 1, *shape[1:])).astype(np.float32),
         generator.integers(0, 2, shape).astype(np.uint8),
@@ -43,7 +43,7 @@ def draw_patches() -> Patches:
 
 def plain(width: int) -> Callable[[], None]:
     patches = draw_patches()
-    image, truth = (torch.from_numpy(a) for a in (patches.image_BCYX, patches.truth_BYX))
+    image, truth = (torch.from_numpy(a) for a in (patches.image_BCS, patches.truth_BS))
     network = build_unet(ModelConfig(width=width), seed=0)
     optimiser = torch.optim.AdamW(network.parameters())
     loss = SegmentationLoss(CONFIG, classes=network.config.classes)
@@ -87,7 +87,7 @@ def ours(width: int) -> Callable[[], None]:
 def augmentation(width: int) -> Callable[[], None]:
     reuse_memory()
     patches = draw_patches()
-    image, truth = (torch.from_numpy(a) for a in (patches.image_BCYX, patches.truth_BYX))
+    image, truth = (torch.from_numpy(a) for a in (patches.image_BCS, patches.truth_BS))
     steps = itertools.count()
 
     def step() -> None:
@@ -106,7 +106,7 @@ def measure(width: int, rounds: int) -> tuple[dict[str, Any], list[list[str]]]:
     seconds = take_turns(runs, (width,), rounds=rounds)
     ratio = median_ratio(seconds["plain"], seconds["ours"])
     share = 1 / median_ratio(seconds["ours"], seconds["augmentation"])
-    layers = geometry.layer_table((config.patch_px, config.patch_px), model)
+    layers = geometry.layer_table(config.patch_shape(2), model)
     # Forward, gradient of the input and gradient of the weights: three times the forward pass.
     operations = 3 * 2 * config.batch * sum(layer.macs for layer in layers)
     # Each output is written forward and read back, and its gradient likewise, two bytes each.

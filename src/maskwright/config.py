@@ -97,7 +97,8 @@ class TrainConfig(_Section):
         steps: Number of weight updates; ``None`` until it follows from ``minutes``.
         minutes: Time budget; the number of steps follows from the measured time of one.
         batch: Patches a step.
-        patch_px: Side of a square patch (of the network's input).
+        patch_px: Size of a patch (of the network's input): one side for all axes, or one for each
+            in the order of the array, written as ``40x56x40``.
         loss: The terms that are added, each with a weight if wanted, as ``dice+0.5*ce``. Terms:
             dice, ce, border_ce, focal, topk, tversky, focal_tversky, boundary, cldice.
         loss_settings: How those terms are computed.
@@ -117,7 +118,7 @@ class TrainConfig(_Section):
     steps: Annotated[int, Field(ge=1)] | None = None
     minutes: Positive | None = None
     batch: Annotated[int, Field(ge=1)] = 4
-    patch_px: Annotated[int, Field(ge=8)] = 256
+    patch_px: int | tuple[int, ...] = 256
     loss: Annotated[str, AfterValidator(tidy_loss)] = "dice+ce"
     loss_settings: LossSettings = LossSettings()
     learning_rate: Positive = 2e-3
@@ -131,6 +132,45 @@ class TrainConfig(_Section):
     layout: Layout = "auto"
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     augment: AugmentConfig = AugmentConfig()
+
+    @pydantic.field_validator("patch_px", mode="plain")
+    @classmethod
+    def _sides(cls, value: Any) -> int | tuple[int, ...]:
+        """Take ``256``, ``40x56x40`` and ``[40, 56, 40]``."""
+        if isinstance(value, str):
+            value = [int(side) if side.isdecimal() else side for side in value.split("x")]
+        sides = list(value) if isinstance(value, list | tuple) else [value]
+        if not (
+            len(sides) in (1, 2, 3)
+            and all(isinstance(n, int) and not isinstance(n, bool) and n >= 8 for n in sides)
+        ):
+            raise ValueError("a whole number of at least 8, or one for each axis as in 40x56x40")
+        return tuple(sides) if len(sides) > 1 else sides[0]
+
+    def patch_shape(self, dims: int) -> tuple[int, ...]:
+        """The size of a patch along each axis.
+
+        Args:
+            dims: 2 for images, 3 for volumes.
+
+        Raises:
+            ConfigError: ``config-patch`` when ``patch_px`` has another number of axes.
+
+        Example:
+            >>> TrainConfig(patch_px=64).patch_shape(3)
+            (64, 64, 64)
+        """
+        if isinstance(self.patch_px, int):
+            return (self.patch_px,) * dims
+        if len(self.patch_px) != dims:
+            raise ConfigError(
+                "config-patch",
+                "--set patch_px",
+                expected=f"one number, or {dims} joined by x",
+                found="x".join(map(str, self.patch_px)),
+                remedy=f"write one number for each of the {dims} axes of the images",
+            )
+        return self.patch_px
 
 
 class PredictConfig(_Section):

@@ -87,17 +87,16 @@ def test_the_same_generator_state_gives_the_same_result() -> None:
 
 
 @pytest.mark.parametrize(
-    ("flip_y", "flip_x", "transpose"),
+    ("flip_y", "flip_x", "swap"),
     [(True, False, False), (False, True, False), (False, False, True), (True, True, True)],
 )
-def test_mirrorings_and_turns_are_exact(flip_y: bool, flip_x: bool, transpose: bool) -> None:
+def test_mirrorings_and_turns_are_exact(flip_y: bool, flip_x: bool, swap: bool) -> None:
     image = torch.randn(1, 1, 8, 8)
     drawn = dataclasses.replace(
         _draw(STILL, 0, batch=1),
-        flip_y=torch.tensor([flip_y]), flip_x=torch.tensor([flip_x]),
-        transpose=torch.tensor([transpose]),
+        flips=torch.tensor([[flip_y, flip_x]]), swaps=torch.tensor([[swap]]),
     )  # fmt: skip
-    expected = image.mT if transpose else image
+    expected = image.mT if swap else image
     axes = [a for a, on in ((-2, flip_y), (-1, flip_x)) if on]
     expected = expected.flip(axes) if axes else expected
     moved, _ = apply_geometry(drawn, image, torch.zeros(1, 8, 8, dtype=torch.uint8))

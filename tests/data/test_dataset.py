@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from maskwright.data.dataset import Dataset, find_cases
-from maskwright.data.files import find_images
+from maskwright.data.files import find_images, group_channels
 from maskwright.errors import DataError
 
 
@@ -184,7 +184,7 @@ def test_system_files_are_skipped_and_listed(tmp_path: Path) -> None:
     assert len(dataset.cases) == 2
 
 
-@pytest.mark.parametrize("name", ["c.svg", "c.eps", "c.webp", "c.nii.gz"])
+@pytest.mark.parametrize("name", ["c.svg", "c.eps", "c.webp", "c.npy", "c.tar.gz"])
 def test_images_of_types_that_cannot_be_read_are_refused(tmp_path: Path, name: str) -> None:
     _touch(tmp_path, f"images/{name}", "images/a.png", "images/b.png", "masks/a.png", "masks/b.png")
     dataset = find_cases(tmp_path)
@@ -247,3 +247,116 @@ def test_inputs_that_give_nothing_are_errors(tmp_path: Path) -> None:
         with pytest.raises(DataError) as caught:
             find_images(given)
         assert caught.value.code == code
+
+
+def _task(root: Path, images: list[str], labels: list[str], description: str | None = None) -> Path:
+    _touch(root, *(f"imagesTr/{n}" for n in images), *(f"labelsTr/{n}" for n in labels))
+    if description is not None:
+        (root / "dataset.json").write_text(description, encoding="utf-8")
+    return root
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".mha", ".nrrd", ".png"])
+def test_a_task_of_the_decathlon_is_taken_as_it_is(tmp_path: Path, suffix: str) -> None:
+    names = [f"a_{n:03d}{suffix}" for n in (1, 2, 4)]
+    dataset = find_cases(_task(tmp_path, [*names, "._a_001" + suffix], names))
+    assert [(c.name, c.image.name, c.mask and c.mask.name) for c in dataset.cases] == [
+        (f"a_{n:03d}", f"a_{n:03d}{suffix}", f"a_{n:03d}{suffix}") for n in (1, 2, 4)
+    ]
+    assert _codes(dataset) == {"system-files": "skip"}
+    assert dataset.labels == ()
+
+
+def test_images_without_labels_are_left_out_of_a_task_with_a_warning(tmp_path: Path) -> None:
+    names = ["a.nii.gz", "b.nii.gz", "c.nii.gz"]
+    dataset = find_cases(_task(tmp_path, names, names[:2]))
+    assert [case.name for case in dataset.cases] == ["a", "b"]
+    assert _codes(dataset) == {"mask-missing": "warn"}
+    assert "1 image without a mask, left out: c.nii.gz" in dataset.problems[0].message
+    assert _codes(find_cases(tmp_path, skip_unpaired=True)) == {"mask-missing": "skip"}
+    (tmp_path / "imagesTr/a.nii.gz").unlink()
+    (tmp_path / "imagesTr/d.nii.gz").touch()
+    assert _codes(find_cases(tmp_path))["mask-orphan"] == "refuse"
+
+
+def test_a_task_without_any_label_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "labelsTr").mkdir()
+    assert _codes(find_cases(_task(tmp_path, ["a.nii.gz", "b.nii.gz"], []))) == {
+        "masks-missing": "refuse"
+    }
+
+
+@pytest.mark.parametrize(("images", "masks"), [("imagesTr", "labelsTr"), ("images", "masks")])
+def test_files_of_channels_are_one_case(tmp_path: Path, images: str, masks: str) -> None:
+    files = [f"{images}/p{n}_000{c}.nii.gz" for n in (1, 2) for c in (0, 1, 2)]
+    dataset = find_cases(_touch(tmp_path, *files, f"{masks}/p1.nii.gz", f"{masks}/p2.nii.gz"))
+    assert dataset.problems == ()
+    assert [(c.name, c.image.name, [p.name for p in c.more]) for c in dataset.cases] == [
+        (f"p{n}", f"p{n}_0000.nii.gz", [f"p{n}_0001.nii.gz", f"p{n}_0002.nii.gz"]) for n in (1, 2)
+    ]
+    (tmp_path / images / "p2_0001.nii.gz").unlink()
+    dataset = find_cases(tmp_path)
+    assert _codes(dataset) == {"channels-missing": "refuse"}
+    assert "not all of p2" in dataset.problems[0].message
+
+
+def test_four_digits_that_number_images_are_no_channels(tmp_path: Path) -> None:
+    names = [f"case_{n:04d}.png" for n in (0, 1, 2, 7)]
+    dataset = find_cases(_task(tmp_path, names, names))
+    assert [case.name for case in dataset.cases] == [name[:-4] for name in names]
+    assert all(case.more == () for case in dataset.cases)
+
+
+@pytest.mark.parametrize(
+    "labels", ['{"0": "background", "2": "tail", "1": "head"}',
+               '{"background": 0, "tail": 2, "head": 1, "ignore": 3}'],
+)  # fmt: skip
+def test_class_names_are_read_in_both_directions(tmp_path: Path, labels: str) -> None:
+    names = ["a.nii.gz", "b.nii.gz"]
+    dataset = find_cases(_task(tmp_path, names, names, f'{{"labels": {labels}}}'))
+    assert dataset.labels == (("background", 0), ("head", 1), ("tail", 2))
+    assert dataset.problems == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [("{", "dataset-json"), ("[]", "dataset-json"), ('{"labels": 3}', "dataset-json"),
+     ("{}", "dataset-json"), ('{"labels": {"all": [1, 2], "core": 2}}', "dataset-regions")],
+)  # fmt: skip
+def test_a_description_that_cannot_be_used_is_a_warning(
+    tmp_path: Path, text: str, code: str
+) -> None:
+    names = ["a.nii.gz", "b.nii.gz"]
+    dataset = find_cases(_task(tmp_path, names, names, text))
+    assert _codes(dataset) == {code: "warn"}
+    assert dataset.labels == ()
+
+
+def test_volumes_with_consecutive_numbers_are_subjects_and_no_stack(tmp_path: Path) -> None:
+    names = [f"spleen_{n}.nii.gz" for n in range(1, 6)]
+    dataset = find_cases(_task(tmp_path / "a", names, names))
+    assert not dataset.sequence
+    assert dataset.grouping == "each image stands alone"
+    slices = [f"slice_{n}.png" for n in range(1, 6)]
+    assert find_cases(_task(tmp_path / "b", slices, slices)).sequence
+
+
+def test_the_voxels_beside_a_header_are_no_file_of_their_own(tmp_path: Path) -> None:
+    names = ("a.mhd", "a.zraw", "b.mhd", "b.raw", "c.nhdr", "c.raw.gz", "d.raw.gz")
+    _touch(tmp_path, *(f"images/{n}" for n in names), *(f"masks/{n}.nii.gz" for n in "abc"))
+    dataset = find_cases(tmp_path)
+    assert [case.image.name for case in dataset.cases] == ["a.mhd", "b.mhd", "c.nhdr"]
+    assert _codes(dataset) == {"image-unsupported": "refuse"}
+
+
+def test_inputs_may_be_volumes_and_their_channels(tmp_path: Path) -> None:
+    files = [f"images/{n}_000{c}.nii.gz" for n in "ab" for c in (0, 1)]
+    found = find_images([_touch(tmp_path, *files)])
+    assert [path.name for path in found] == [Path(name).name for name in files]
+    two = group_channels(found, 2)
+    assert {name: [p.name for p in paths] for name, paths in two.items()} == {
+        "a": ["a_0000.nii.gz", "a_0001.nii.gz"], "b": ["b_0000.nii.gz", "b_0001.nii.gz"],
+    }  # fmt: skip
+    for channels, paths in ((1, found), (3, found), (2, found[:3])):
+        alone = group_channels(paths, channels)
+        assert list(alone) == [path.name[:6] for path in paths]

@@ -32,8 +32,8 @@ def test_a_step_is_always_the_same_batch_whatever_was_drawn_before() -> None:
     second.draw(3)
     for step in (7, 0, 7):
         a, b = first.draw(step), second.draw(step)
-        np.testing.assert_array_equal(a.image_BCYX, b.image_BCYX)
-        np.testing.assert_array_equal(a.truth_BYX, b.truth_BYX)
+        np.testing.assert_array_equal(a.image_BCS, b.image_BCS)
+        np.testing.assert_array_equal(a.truth_BS, b.truth_BS)
         assert a.names == b.names
 
 
@@ -42,20 +42,20 @@ def test_prefetched_batches_are_the_drawn_ones_in_any_order() -> None:
     with Prefetch(sampler) as batches:
         for step in (0, 1, 2, 9, 10, 4):
             np.testing.assert_array_equal(
-                batches.take(step).image_BCYX, sampler.draw(step).image_BCYX
+                batches.take(step).image_BCS, sampler.draw(step).image_BCS
             )
 
 
 def test_a_single_pixel_of_a_rare_class_is_in_a_quarter_of_the_patches() -> None:
     sampler = _sampler([_source("a", (800, 800), (400, 300))], foreground_share=0.5)
-    seen = [patch.any() for step in range(50) for patch in sampler.draw(step).truth_BYX]
+    seen = [patch.any() for step in range(50) for patch in sampler.draw(step).truth_BS]
     # Half of the patches follow a class, half of those the rare one.
     assert np.mean(seen) == pytest.approx(0.25, abs=0.1)
 
 
 def test_without_foreground_share_patches_lie_anywhere() -> None:
     sampler = _sampler([_source("a", (800, 800), (400, 300))], foreground_share=0.0)
-    seen = [patch.any() for step in range(50) for patch in sampler.draw(step).truth_BYX]
+    seen = [patch.any() for step in range(50) for patch in sampler.draw(step).truth_BS]
     assert np.mean(seen) < 0.05
 
 
@@ -64,16 +64,16 @@ def test_patches_are_normalised_windows_of_their_image() -> None:
     batch = _sampler([source], patch_px=16).draw(0)
     normal = (source.image_CYX[0] - source.image_CYX.mean()) / source.image_CYX.std()
     windows = np.lib.stride_tricks.sliding_window_view(normal, (16, 16)).reshape(-1, 16, 16)
-    for patch in batch.image_BCYX[:, 0]:
+    for patch in batch.image_BCS[:, 0]:
         assert np.isclose(windows, patch, atol=1e-4).all((1, 2)).any()
 
 
 @pytest.mark.parametrize("size", [(10, 90), (5, 5), (31, 32)])
 def test_images_smaller_than_a_patch_are_mirrored(size: tuple[int, int]) -> None:
     batch = _sampler([_source("a", size, (1, 1))]).draw(0)
-    assert batch.image_BCYX.shape == (4, 1, 32, 32)
-    assert batch.truth_BYX.shape == (4, 32, 32)
-    assert np.isfinite(batch.image_BCYX).all()
+    assert batch.image_BCS.shape == (4, 1, 32, 32)
+    assert batch.truth_BS.shape == (4, 32, 32)
+    assert np.isfinite(batch.image_BCS).all()
 
 
 def test_an_unpadded_networks_patch_predicts_the_inside_of_the_image_and_mirrors_around() -> None:
@@ -81,6 +81,6 @@ def test_an_unpadded_networks_patch_predicts_the_inside_of_the_image_and_mirrors
     sampler = _sampler([source], patch_px=44, border_px=8, foreground_share=1.0)
     padded = np.pad(source.classes_YX, 8, mode="reflect")
     for step in range(5):
-        for truth in sampler.draw(step).truth_BYX:
+        for truth in sampler.draw(step).truth_BS:
             windows = np.lib.stride_tricks.sliding_window_view(padded, (44, 44))
             assert (windows.reshape(-1, 44, 44) == truth).all((1, 2)).any()

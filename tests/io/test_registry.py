@@ -17,6 +17,7 @@ from maskwright.errors import ImageReadError, OutputError
 from maskwright.io.image import Image
 from maskwright.io.registry import (
     SUFFIXES,
+    VOLUME_SUFFIXES,
     is_jpeg,
     mask_suffix,
     read_header,
@@ -49,7 +50,9 @@ def _code(path: Path) -> str:
 
 
 def test_suffixes_are_lower_case_with_a_dot() -> None:
-    assert {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff"} == SUFFIXES
+    pictures = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff"}
+    assert {".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr"} == VOLUME_SUFFIXES
+    assert pictures | VOLUME_SUFFIXES == SUFFIXES
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".gif", ".tif"])

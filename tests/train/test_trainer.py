@@ -180,7 +180,7 @@ def test_a_non_finite_loss_in_a_run_names_the_files_and_keeps_the_checkpoint(
         def draw(self, step: int) -> Patches:
             patches = super().draw(step)
             if step == 7:
-                patches.image_BCYX[:] = np.nan
+                patches.image_BCS[:] = np.nan
             return patches
 
     good = _sampler()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +22,8 @@ FEW_VALUES = 16
 
 _SINGLE_PIECE = 0.8  # share of values in one piece that makes them objects
 _SMALLEST_PIECE_PX = 4  # smoothed edges are pieces of one or two pixels
+_LARGEST_TABLE = 1 << 16
+_BLOCK_PX = 1 << 18
 _EVIDENCE_MASKS = 5
 _EVIDENCE_PX = 1024
 
@@ -214,23 +218,36 @@ class MaskCensus:
 
 
 def _count(plane_YX: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """The values of a plane in ascending order, and their pixels."""
+    """The values of a plane or volume in ascending order, and their pixels."""
     if plane_YX.dtype == np.bool_:
         plane_YX = plane_YX.view(np.uint8)
+    low, high = 0, 0
     if plane_YX.dtype in (np.uint8, np.uint16):
-        pixels = sum(
-            (
-                np.bincount(
-                    plane_YX[y : y + 256].ravel(), minlength=np.iinfo(plane_YX.dtype).max + 1
-                )
-                for y in range(0, len(plane_YX), 256)
-            ),
-            np.zeros(1, np.int64),
-        )
-        values = np.flatnonzero(pixels)
-        return values, pixels[values].astype(np.int64)
-    values, counts = np.unique(plane_YX, return_counts=True)
-    return values, counts.astype(np.int64)
+        high = int(np.iinfo(plane_YX.dtype).max)
+    elif plane_YX.dtype.kind in "iu" or _is_whole(plane_YX):
+        low, high = int(plane_YX.min()), int(plane_YX.max())
+    # Sorting, which is slow, is for numbers that would need too large a table.
+    if not low < high <= low + _LARGEST_TABLE:
+        values, counts = np.unique(plane_YX, return_counts=True)
+        return values, counts.astype(np.int64)
+    pixels = np.zeros(high - low + 1, np.int64)
+    for block in _blocks(plane_YX):
+        offset = block if block.dtype.itemsize <= 2 and low == 0 else block.astype(np.int64) - low
+        pixels += np.bincount(offset.ravel(), minlength=len(pixels))
+    values = np.flatnonzero(pixels)
+    return values + low, pixels[values]
+
+
+def _is_whole(plane_YX: NDArray[Any]) -> bool:
+    return all(
+        np.isfinite(block).all() and np.array_equal(block, np.rint(block))
+        for block in _blocks(plane_YX)
+    )
+
+
+def _blocks(plane_YX: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    rows = max(1, _BLOCK_PX // max(1, math.prod(plane_YX.shape[1:])))
+    return (plane_YX[y : y + rows] for y in range(0, len(plane_YX), rows))
 
 
 def _count_pieces(plane_YX: NDArray[Any]) -> tuple[int, int, float]:

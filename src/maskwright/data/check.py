@@ -7,9 +7,11 @@ sees all of them together.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +20,20 @@ from numpy.typing import NDArray
 
 from maskwright.config import DataConfig
 from maskwright.data.census import MaskCensus
-from maskwright.data.check_report import CheckReport, counted
+from maskwright.data.check_report import CheckReport
 from maskwright.data.dataset import Case, Dataset, find_cases
 from maskwright.data.labelmap import LabelMap
 from maskwright.data.labels import decide
 from maskwright.data.problem import Problem, listed
+from maskwright.data.spacing import axis_names, by, counted, space_problems
 from maskwright.errors import ImageReadError
 from maskwright.io.image import Image, is_grey
-from maskwright.io.registry import read_image, read_mask
+from maskwright.io.registry import read_mask
+from maskwright.io.space import difference
 
 __all__ = ["CheckReport", "Problem", "check_dataset"]
+
+_BLOCK_PX = 1 << 20
 
 OnCase = Callable[[int, int, str], None]
 
@@ -36,7 +42,7 @@ def check_dataset(
     root: Path,
     config: DataConfig | None = None,
     *,
-    patch_px: int | None = None,
+    patch_px: int | tuple[int, ...] | None = None,
     on_case: OnCase | None = None,
 ) -> CheckReport:
     """Read a data set once and tell everything that matters before training.
@@ -44,7 +50,8 @@ def check_dataset(
     Args:
         root: The folder, in one of the layouts of :mod:`maskwright.data.dataset`.
         config: What is said of labels, groups and unpaired files.
-        patch_px: Side of a training patch, to warn of smaller images.
+        patch_px: Size of a training patch, to warn of smaller images; a single side is one of
+            planes, as the patch of volumes follows from the data.
         on_case: Called after each case with its number from 1, the number of cases and its name.
 
     Returns:
@@ -72,11 +79,13 @@ def check_dataset(
 class _Survey:
     """Collects facts case by case."""
 
-    def __init__(self, patch_px: int | None) -> None:
+    def __init__(self, patch_px: int | tuple[int, ...] | None) -> None:
         self.census = MaskCensus()
         self.problems: list[Problem] = []
         self.digests: dict[str, str] = {}
-        self.sizes: Counter[tuple[int, int]] = Counter()
+        self.sizes: Counter[tuple[int, ...]] = Counter()
+        self.spacings: Counter[tuple[float, ...]] = Counter()
+        self.unplaced: list[str] = []
         self.stored: Counter[tuple[int, bool]] = Counter()
         self.dtypes: Counter[str] = Counter()
         self.turned: list[str] = []
@@ -86,8 +95,8 @@ class _Survey:
 
     def look_at(self, case: Case) -> None:
         """Read the files of one case."""
-        image = self._read(case.image, read_image)
-        mask = None if case.mask is None else self._read(case.mask, read_mask)
+        image = self._read(case.read_image)
+        mask = None if case.mask is None else self._read(partial(read_mask, case.mask))
         if image is not None:
             self._look_at_image(case, image)
         if mask is not None and case.mask is not None:
@@ -97,11 +106,11 @@ class _Survey:
             if image is not None:
                 self._compare(case.mask, image, mask)
 
-    def _read(self, path: Path, reader: Callable[[Path], Image]) -> Image | None:
+    def _read(self, reader: Callable[[], Image]) -> Image | None:
         try:
-            return reader(path)
+            return reader()
         except ImageReadError as error:
-            self.problems.append(Problem.from_error(error, path))
+            self.problems.append(Problem.from_error(error, Path(error.subject)))
             return None
 
     def _look_at_image(self, case: Case, image: Image) -> None:
@@ -114,20 +123,40 @@ class _Survey:
             self.turned.append(case.image.name)
         if all(plane.min() == plane.max() for plane in array):
             self.constant.append(case.image.name)
-        if self.patch_px is not None and min(image.size) < self.patch_px:
+        if self._is_small(image.size):
             self.small.append(case.image.name)
+        if len(image.size) == 3 and image.spacing_mm is not None:
+            self.spacings[tuple(float(f"{mm:.4g}") for mm in image.spacing_mm)] += 1
+        elif len(image.size) == 3:
+            self.unplaced.append(case.image.name)
+
+    def _is_small(self, size: tuple[int, ...]) -> bool:
+        patch = self.patch_px
+        if isinstance(patch, int):
+            return len(size) == 2 and min(size) < patch
+        return patch is not None and any(n < px for n, px in zip(size, patch, strict=False))
 
     def _compare(self, path: Path, image: Image, mask: Image) -> None:
+        apart = difference(image.geometry, mask.geometry)
         if mask.size != image.size:
-            y, x = mask.size
             self.problems.append(
                 Problem(
                     "mask-shape",
                     "refuse",
                     str(path),
-                    f"the mask is {y} × {x} pixels, its image "
-                    f"{image.size[0]} × {image.size[1]} (height × width)",
+                    f"the mask is {by(mask.size)} pixels, its image {by(image.size)} "
+                    f"({axis_names(len(image.size))})",
                     "export the mask at the size of its image",
+                )
+            )
+        elif apart is not None:
+            self.problems.append(
+                Problem(
+                    "mask-geometry",
+                    "refuse",
+                    str(path),
+                    f"the mask does not lie on its image: {apart}",
+                    "export the mask in the space of its image, or resample it there",
                 )
             )
         elif _same_pixels(image.array, mask.array):
@@ -144,6 +173,8 @@ class _Survey:
     def report(self, dataset: Dataset, config: DataConfig) -> CheckReport:
         """Everything that was found."""
         has_masks = any(case.mask is not None for case in dataset.cases)
+        if dataset.labels and not config.labels and config.mask_kind in ("auto", "values"):
+            config = config.model_copy(update={"labels": dataset.labels})
         label_map, label_problems = decide(self.census, config) if has_masks else (None, [])
         cases, duplicates = self._join_duplicates(dataset.cases)
         root = str(dataset.root)
@@ -170,6 +201,7 @@ class _Survey:
                 for case in cases
                 if case.mask is not None and case.mask.name in shares
             },
+            dict(self.spacings.most_common()),
         )
 
     def _channels(self) -> int:
@@ -190,7 +222,7 @@ class _Survey:
         return tuple(float(share) for share in total / max(1, sum(pixels.values())))
 
     def _image_problems(self, root: str) -> list[Problem]:
-        problems = []
+        problems = space_problems(root, self.sizes, self.spacings, self.unplaced)
         counts = {channels for channels, _ in self.stored}
         if len(counts) > 1 and self._channels() > 1:
             row = ", ".join(f"{n} with {channels}" for channels, n in self._by_channels().items())
@@ -239,9 +271,8 @@ class _Survey:
                     "image-small",
                     "warn",
                     root,
-                    f"smaller than the patch of "
-                    f"{self.patch_px} pixels, so mirrored at the border: "
-                    f"{listed(self.small)}",
+                    f"smaller than the patch of {_patch_text(self.patch_px)} pixels, "
+                    f"so mirrored at the border: {listed(self.small)}",
                     "choose a smaller patch_px",
                 )
             )
@@ -278,11 +309,16 @@ class _Survey:
         return tuple(replace(case, group=group_of[case.name]) for case in cases), problems
 
 
+def _patch_text(patch_px: int | tuple[int, ...] | None) -> str:
+    return by(patch_px) if isinstance(patch_px, tuple) else str(patch_px)
+
+
 def _digest(array_CYX: NDArray[Any]) -> str:
-    """A digest of shape, type and pixels, taken in blocks of rows."""
+    """A digest of shape, type and pixels, taken in blocks of rows or slices."""
     digest = hashlib.sha256(f"{array_CYX.shape}{array_CYX.dtype}".encode())
-    for y in range(0, array_CYX.shape[1], 256):
-        digest.update(array_CYX[:, y : y + 256].tobytes())
+    rows = max(1, _BLOCK_PX // max(1, math.prod(array_CYX.shape[2:])))
+    for y in range(0, array_CYX.shape[1], rows):
+        digest.update(array_CYX[:, y : y + rows].tobytes())
     return digest.hexdigest()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 
 from maskwright.data.dataset import Case
 from maskwright.data.labelmap import LabelMap
-from maskwright.data.problem import Problem, listed
+from maskwright.data.problem import Problem
+from maskwright.data.spacing import counted, medians, space_facts
 from maskwright.errors import DataError
 
 
@@ -22,7 +24,7 @@ class CheckReport:
         cases: Images with their masks; cases with identical images share a group.
         label_map: What mask values mean, or ``None`` where that is refused.
         problems: Refusals, warnings, and what was skipped.
-        sizes: How many images have which height and width.
+        sizes: How many images have which height and width, or depth, height and width.
         channels: Channels of the network: 1 when every image is grey, however it is stored.
         dtypes: How many images have which data type.
         class_shares: Share of all mask pixels that each class has.
@@ -30,6 +32,7 @@ class CheckReport:
         sequence: Whether the cases are slices of a stack.
         digests: Case name → digest of the image's pixels.
         present: Case name → class ids in its mask.
+        spacings: How many volumes have which voxel size in mm, along depth, height and width.
 
     Example:
         >>> CheckReport(Path("data"), (), None, (Problem("one-case", "refuse", "data", "", ""),)).ok
@@ -40,7 +43,7 @@ class CheckReport:
     cases: tuple[Case, ...]
     label_map: LabelMap | None
     problems: tuple[Problem, ...]
-    sizes: Mapping[tuple[int, int], int] = field(default_factory=dict)
+    sizes: Mapping[tuple[int, ...], int] = field(default_factory=dict)
     channels: int = 1
     dtypes: Mapping[str, int] = field(default_factory=dict)
     class_shares: tuple[float, ...] = ()
@@ -48,6 +51,28 @@ class CheckReport:
     sequence: bool = False
     digests: Mapping[str, str] = field(default_factory=dict)
     present: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    spacings: Mapping[tuple[float, ...], int] = field(default_factory=dict)
+
+    @property
+    def dims(self) -> int:
+        """2 for planes, 3 for volumes."""
+        return max((len(size) for size in self.sizes), default=2)
+
+    @property
+    def median_size(self) -> tuple[int, ...]:
+        """Median size along each axis, in pixels; empty without images."""
+        return tuple(round(n) for n in medians(self.sizes))
+
+    @property
+    def median_spacing_mm(self) -> tuple[float, ...] | None:
+        """Median voxel size along each axis of volumes, or ``None`` where none is known."""
+        return medians(self.spacings) or None
+
+    @property
+    def mean_pixels(self) -> float:
+        """Pixels or voxels of an image on average."""
+        total = sum(math.prod(size) * images for size, images in self.sizes.items())
+        return total / max(1, sum(self.sizes.values()))
 
     @property
     def ok(self) -> bool:
@@ -97,18 +122,15 @@ class CheckReport:
             more = f" and {len(shown) - 2} more" if len(shown) > 2 else ""
             lines.append(f"{len(shown)} pairs: {', '.join(shown[:2])}{more}")
         if self.sizes:
-            lines.append(
-                f"{sum(self.sizes.values())} images, "
-                f"{'grey' if self.channels == 1 else f'{self.channels} channels'}, "
-                f"{counted(self.dtypes)}"
-            )
-            sizes = {f"{y} × {x}": n for (y, x), n in self.sizes.items()}
-            lines.append(f"size in pixels (height × width): {counted(sizes)}")
+            grey = "grey" if self.channels == 1 else f"{self.channels} channels"
+            noun = "volumes" if self.dims == 3 else "images"
+            lines.append(f"{sum(self.sizes.values())} {noun}, {grey}, {counted(self.dtypes)}")
+            lines += space_facts(self.sizes, self.spacings)
         if self.grouping:
             lines.append(f"split: {self.grouping}")
         if self.label_map is not None:
             lines += [
-                f"{sentence}, {share:.1%} of the pixels"
+                f"{sentence}, {share:.1%} of the {'voxels' if self.dims == 3 else 'pixels'}"
                 for sentence, share in zip(
                     self.label_map.describe(), self.class_shares, strict=True
                 )
@@ -135,12 +157,16 @@ class CheckReport:
                 {
                     "name": case.name,
                     "image": str(case.image),
+                    "channels": [str(path) for path in case.more],
                     "group": case.group,
                     "mask": None if case.mask is None else str(case.mask),
                 }
                 for case in self.cases
             ],
             "sizes": [{"size": list(size), "images": n} for size, n in self.sizes.items()],
+            "spacings_mm": [
+                {"spacing": list(spacing), "images": n} for spacing, n in self.spacings.items()
+            ],
             "channels": self.channels,
             "dtypes": dict(self.dtypes),
             "classes": []
@@ -156,15 +182,3 @@ class CheckReport:
             "sequence": self.sequence,
             "problems": [problem.to_json() for problem in self.problems],
         }
-
-
-def counted(counts: Mapping[str, int]) -> str:
-    """What there is and how often, in a row.
-
-    Example:
-        >>> counted({"uint8": 3, "uint16": 1})
-        'uint8 (3), uint16 (1)'
-    """
-    if len(counts) == 1:
-        return next(iter(counts))
-    return listed([f"{what} ({n})" for what, n in counts.items()], most=6)

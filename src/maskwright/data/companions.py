@@ -26,6 +26,7 @@ from maskwright.data import naming
 from maskwright.data.files import image_files, subfolders, visible_files
 from maskwright.errors import DataError
 from maskwright.io.image import Image
+from maskwright.io.registry import image_stem
 
 SECOND_OBSERVER_FOLDERS = (
     "second_observer",
@@ -128,7 +129,7 @@ def find_companions(root: Path, names: Sequence[str], folders: tuple[str, ...]) 
     by_stem: dict[str, list[Path]] = defaultdict(list)
     for path in image_files(visible_files(folder)):
         if path.resolve().is_relative_to(inside):
-            by_stem[path.stem].append(path)
+            by_stem[image_stem(path)].append(path)
     candidates = _pair(names, by_stem)
     used = {path for paths in candidates.values() for path in paths}
     return Companions(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from maskwright.data import naming
 from maskwright.errors import DataError
-from maskwright.io.registry import SUFFIXES
+from maskwright.io.registry import READABLE, SUFFIXES, image_stem, image_suffix
 
 _SYSTEM_FILES = {"thumbs.db", "desktop.ini"}
 
@@ -44,7 +44,7 @@ def find_images(inputs: Sequence[str | Path]) -> list[Path]:
             matches = [path]
         else:
             matches = [Path(match) for match in glob.glob(str(given), recursive=True)]
-            matches = [m for m in matches if m.is_file() and m.suffix.lower() in SUFFIXES]
+            matches = [m for m in matches if m.is_file() and image_suffix(m) in SUFFIXES]
         if not matches:
             kind = "empty" if path.is_dir() else "missing"
             raise DataError(
@@ -52,20 +52,20 @@ def find_images(inputs: Sequence[str | Path]) -> list[Path]:
                 str(given),
                 expected="images",
                 found="no image" if path.is_dir() else "nothing there",
-                remedy="give a file, a folder or a pattern of PNG, JPEG, BMP, GIF or TIFF images",
+                remedy=f"give a file, a folder or a pattern of {READABLE} files",
             )
         found |= dict.fromkeys(matches)
     by_name: dict[str, Path] = {}
-    for path in sorted(found, key=lambda p: naming.natural_key(p.stem)):
-        if path.suffix.lower() not in SUFFIXES:
+    for path in sorted(found, key=lambda p: naming.natural_key(image_stem(p))):
+        if image_suffix(path) not in SUFFIXES:
             raise DataError(
                 "image-unsupported",
                 str(path),
-                expected="PNG, JPEG, BMP, GIF or TIFF",
+                expected=READABLE,
                 found=f"a file ending in {path.suffix or 'nothing'}",
-                remedy="convert it to PNG or TIFF",
+                remedy="convert it to one of them",
             )
-        other = by_name.setdefault(path.stem, path)
+        other = by_name.setdefault(image_stem(path), path)
         if other != path:
             raise DataError(
                 "name-twice",
@@ -77,13 +77,37 @@ def find_images(inputs: Sequence[str | Path]) -> list[Path]:
     return list(by_name.values())
 
 
+def group_channels(paths: Sequence[Path], channels: int) -> dict[str, tuple[Path, ...]]:
+    """The files of each image, for a network that may take several channels.
+
+    Args:
+        paths: Image files.
+        channels: Channels the network takes.
+
+    Returns:
+        Name of the image → its files: as many as the network has channels where all names end in
+        ``_0000``, ``_0001`` … and none is missing, else each file alone.
+
+    Example:
+        >>> group_channels([Path("a_0000.png"), Path("a_0001.png")], 2)["a"][1].name
+        'a_0001.png'
+    """
+    stems = {image_stem(path): path for path in paths}
+    cores = {naming.channel_core(stem) for stem in stems}
+    found = naming.find_channels(list(stems), [core for core in cores if core])
+    wanted = list(range(channels))
+    if channels > 1 and found and all(sorted(numbers) == wanted for numbers in found.values()):
+        return {name: tuple(stems[numbers[n]] for n in wanted) for name, numbers in found.items()}
+    return {stem: (path,) for stem, path in stems.items()}
+
+
 def _images_of_folder(folder: Path) -> list[Path]:
     inner = subfolders(folder, naming.IMAGE_FOLDERS)
     files = image_files(visible_files(inner[0] if inner else folder))
     if inner:
         return files
-    images, _ = naming.separate([path.stem for path in files])
-    return [path for path in files if path.stem in set(images)]
+    images, _ = naming.separate([image_stem(path) for path in files])
+    return [path for path in files if image_stem(path) in set(images)]
 
 
 def visible_files(folder: Path) -> list[Path]:
@@ -94,7 +118,7 @@ def visible_files(folder: Path) -> list[Path]:
 
 def image_files(files: Iterable[Path]) -> list[Path]:
     """Those whose suffix is one of an image."""
-    return [path for path in files if path.suffix.lower() in SUFFIXES]
+    return [path for path in files if image_suffix(path) in SUFFIXES]
 
 
 def is_system_file(path: Path) -> bool:

@@ -6,7 +6,11 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
+TASK_FOLDERS = ("imagestr",)
+"""The folder of images of a Decathlon or nnU-Net task, lower-case."""
+
 IMAGE_FOLDERS = (
+    *TASK_FOLDERS,
     "images",
     "image",
     "imgs",
@@ -20,6 +24,7 @@ IMAGE_FOLDERS = (
 """Names of folders of images, lower-case, the surest first."""
 
 MASK_FOLDERS = (
+    "labelstr",
     "1st_manual",
     "manual1",
     "masks",
@@ -49,6 +54,7 @@ _IMAGE_AFFIX = re.compile(
     rf"^(?:{_IMAGE_WORDS})[_\-. ](?=.)|(?<=.)[_\-. ](?:{_IMAGE_WORDS})$", re.I
 )
 _SIDE = re.compile(r"^(.*\d)[_\- ]?(L|R|OD|OS|left|right)$", re.I)
+_CHANNEL = re.compile(r"^(.+)_(\d{4})$")
 _PREFIX_NUMBER = re.compile(r"^(.+)[_\-](\d+)$")
 _ENDING_NUMBER = re.compile(r"^(.*?)(\d+)$")
 
@@ -117,6 +123,44 @@ def pair_names(images: Sequence[str], masks: Sequence[str]) -> dict[str, list[st
         found = by_core.get(name) or (by_core.get(core, []) if cores[core] == 1 else [])
         pairs[name] = list(found)
     return pairs
+
+
+def channel_core(stem: str) -> str:
+    """A name without the four digits of a channel; empty where it has none.
+
+    Example:
+        >>> channel_core("case_0001"), channel_core("case_1")
+        ('case', '')
+    """
+    match = _CHANNEL.match(stem)
+    return match.group(1) if match else ""
+
+
+def find_channels(images: Sequence[str], masks: Sequence[str]) -> dict[str, dict[int, str]]:
+    """The files of each image, where every name ends in the four digits of a channel.
+
+    Four digits may also number the images themselves. They are channels only if a mask has the
+    name without them, and none the name with them.
+
+    Args:
+        images: Stems of the image files.
+        masks: Stems of the masks.
+
+    Returns:
+        Name of the image → number of the channel → stem; nothing where names are not such.
+
+    Example:
+        >>> find_channels(["a_0000", "a_0001"], ["a"]), find_channels(["a_0000"], ["a_0000"])
+        ({'a': {0: 'a_0000', 1: 'a_0001'}}, {})
+    """
+    found = {name: match for name in images if (match := _CHANNEL.match(name))}
+    named = {match.group(1) for match in found.values()} & set(masks)
+    if len(found) < len(images) or not named or set(images) & set(masks):
+        return {}
+    channels: dict[str, dict[int, str]] = defaultdict(dict)
+    for name, match in found.items():
+        channels[match.group(1)][int(match.group(2))] = name
+    return dict(channels)
 
 
 def separate(stems: Sequence[str]) -> tuple[list[str], list[str]]:

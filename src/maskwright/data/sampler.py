@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from maskwright.data.intensity import Intensity
 from maskwright.tiling import Interval, read_mirrored
 
 _POSITIONS_KEPT = 4096
+_BLOCK_PX = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -24,30 +26,34 @@ class Source:
 
     Args:
         name: Its case.
-        image_CYX: Pixels in the file's own data type.
-        classes_YX: Class ids, uint8.
+        image_CYX: Pixels in the file's own data type; a volume has its Z axis before Y.
+        classes_YX: Class ids, uint8, of the image's size.
         intensity: Mean and deviation of its channels.
+        spacing_mm: Pixel size along each axis, where it is known.
     """
 
     name: str
     image_CYX: NDArray[Any]
     classes_YX: NDArray[np.uint8]
     intensity: Intensity
+    spacing_mm: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
 class Patches:
-    """The batch of one step.
+    """The batch of one step; S stands for the axes of space, Y X or Z Y X.
 
     Args:
-        image_BCYX: Normalised images, float32.
-        truth_BYX: Class ids, uint8, of the images' size; an unpadded network predicts its centre.
+        image_BCS: Normalised images, float32.
+        truth_BS: Class ids, uint8, of the images' size; an unpadded network predicts its centre.
         names: Cases the patches come from, for messages.
+        spacing_mm: Usual pixel size of the data set along each axis, where it is known.
     """
 
-    image_BCYX: NDArray[np.float32]
-    truth_BYX: NDArray[np.uint8]
+    image_BCS: NDArray[np.float32]
+    truth_BS: NDArray[np.uint8]
     names: tuple[str, ...]
+    spacing_mm: tuple[float, ...] | None = None
 
 
 class PatchSampler:
@@ -61,8 +67,8 @@ class PatchSampler:
         channels: Channels the network takes.
         classes: Classes of the masks.
         batch: Patches a step.
-        patch_px: Side of the network's input.
-        border_px: Pixels the network loses on each side.
+        patch_px: Size of the network's input, one side for all axes or one for each.
+        border_px: Pixels the network loses at each end, for all axes or for each.
         foreground_share: Share of patches centred on a drawn class.
         seed: Seed.
     """
@@ -74,16 +80,20 @@ class PatchSampler:
         channels: int,
         classes: int,
         batch: int,
-        patch_px: int,
-        border_px: int,
+        patch_px: int | tuple[int, ...],
+        border_px: int | tuple[int, ...],
         foreground_share: float,
         seed: int,
     ) -> None:
         self._sources = list(sources)
         self._channels = channels
         self._batch = batch
-        self._border_px = border_px
-        self._kept_px = patch_px - 2 * border_px
+        dims = self._sources[0].classes_YX.ndim
+        self._border_px = _each(border_px, dims)
+        self._kept_px = tuple(
+            side - 2 * border
+            for side, border in zip(_each(patch_px, dims), self._border_px, strict=True)
+        )
         self._foreground_share = foreground_share
         self._seed = seed
         self._positions = [_class_positions(s.classes_YX, classes, seed) for s in self._sources]
@@ -93,6 +103,8 @@ class PatchSampler:
         ]
         areas = np.array([s.classes_YX.size for s in self._sources], np.float64)
         self._shares = areas / areas.sum()
+        known = [source.spacing_mm for source in self._sources if source.spacing_mm is not None]
+        self._spacing_mm = tuple(np.median(known, axis=0).tolist()) if known else None
 
     def draw(self, step: int) -> Patches:
         """The batch of a step, always the same for the same step."""
@@ -104,9 +116,9 @@ class PatchSampler:
             images.append(image)
             truths.append(truth)
             names.append(source.name)
-        return Patches(np.stack(images), np.stack(truths), tuple(names))
+        return Patches(np.stack(images), np.stack(truths), tuple(names), self._spacing_mm)
 
-    def _draw_corner(self, generator: np.random.Generator) -> tuple[Source, tuple[int, int]]:
+    def _draw_corner(self, generator: np.random.Generator) -> tuple[Source, tuple[int, ...]]:
         centre: NDArray[np.intp] | None = None
         if generator.random() < self._foreground_share:
             present = [label for label, holders in enumerate(self._holders) if holders]
@@ -119,26 +131,34 @@ class PatchSampler:
             index = int(generator.choice(len(self._sources), p=self._shares))
         source = self._sources[index]
         corner = []
-        for axis, size in enumerate(source.classes_YX.shape):
-            room = size - self._kept_px
+        for axis, (size, kept_px) in enumerate(
+            zip(source.classes_YX.shape, self._kept_px, strict=True)
+        ):
+            room = size - kept_px
             if room <= 0:
                 corner.append(room // 2)
             elif centre is None:
                 corner.append(int(generator.integers(room + 1)))
             else:
-                jitter = int(generator.integers(-self._kept_px // 4, self._kept_px // 4 + 1))
-                start = int(centre[axis]) - self._kept_px // 2 + jitter
+                jitter = int(generator.integers(-kept_px // 4, kept_px // 4 + 1))
+                start = int(centre[axis]) - kept_px // 2 + jitter
                 corner.append(min(max(start, 0), room))
-        return source, (corner[0], corner[1])
+        return source, tuple(corner)
 
     def _cut(
-        self, source: Source, corner: tuple[int, int]
+        self, source: Source, corner: tuple[int, ...]
     ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        start = (c - self._border_px for c in corner)
-        read = tuple(Interval(s, s + self._kept_px + 2 * self._border_px) for s in start)
+        read = tuple(
+            Interval(start - border, start + kept + border)
+            for start, kept, border in zip(corner, self._kept_px, self._border_px, strict=True)
+        )
         pixels = read_mirrored(source.image_CYX, read)
         image = intensity.apply(pixels, source.intensity, self._channels)
         return image, read_mirrored(source.classes_YX[None], read)[0]
+
+
+def _each(value: int | tuple[int, ...], dims: int) -> tuple[int, ...]:
+    return (value,) * dims if isinstance(value, int) else value
 
 
 def _class_positions(
@@ -146,12 +166,30 @@ def _class_positions(
 ) -> list[NDArray[np.intp]]:
     """Some pixels (y, x) of each class, enough to draw from without keeping all of them."""
     generator = np.random.default_rng(seed)
+    rows = max(1, _BLOCK_PX // max(1, math.prod(classes_YX.shape[1:])))
+    blocks = [classes_YX[y : y + rows].ravel() for y in range(0, len(classes_YX), rows)]
+    counts_NK = np.array([np.bincount(block, minlength=classes)[:classes] for block in blocks])
     positions = []
-    for label in range(classes):
-        flat = np.flatnonzero(classes_YX == label)
-        if flat.size > _POSITIONS_KEPT:
-            flat = np.sort(generator.choice(flat, _POSITIONS_KEPT, replace=False))
-        positions.append(np.stack(np.unravel_index(flat, classes_YX.shape), -1))
+    for label, total in enumerate(counts_NK.sum(0).tolist()):
+        ranks = np.arange(total)
+        if total > _POSITIONS_KEPT:
+            ranks = np.sort(generator.choice(total, _POSITIONS_KEPT, replace=False))
+        ends = np.cumsum(counts_NK[:, label])
+        # Block by block: the places of all pixels of a class are larger than the volume itself.
+        flat = [
+            np.flatnonzero(block == label)[ranks[first:last] - start] + at
+            for block, start, at, first, last in zip(
+                blocks,
+                ends - counts_NK[:, label],
+                np.cumsum([0, *(block.size for block in blocks)]),
+                np.searchsorted(ranks, ends - counts_NK[:, label]),
+                np.searchsorted(ranks, ends),
+                strict=False,
+            )
+            if last > first
+        ]
+        places = np.concatenate([np.zeros(0, np.intp), *flat])
+        positions.append(np.stack(np.unravel_index(places, classes_YX.shape), -1))
     return positions
 
 

@@ -47,12 +47,11 @@ __all__ = [
     "open_labels",
 ]
 
-_VOLUMES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".nhdr")
 _NUMPY = (".npy", ".npz")
 _ZARR = (".ome.zarr", ".zarr")
 _TIFF = (".ome.tiff", ".ome.tif", ".tiff", ".tif")
 
-LABEL_SUFFIXES: frozenset[str] = registry.SUFFIXES | {*_VOLUMES, *_NUMPY, *_ZARR, *_TIFF}
+LABEL_SUFFIXES: frozenset[str] = registry.SUFFIXES | {*_NUMPY, *_ZARR, *_TIFF}
 """Suffixes of files and folders with labels, lower-case, with the dot; some have two parts."""
 
 _LONGEST_FIRST = sorted(LABEL_SUFFIXES, key=len, reverse=True)
@@ -122,7 +121,7 @@ def open_image(path: Path) -> NDArray[Any]:
         path: As in :func:`open_labels`.
 
     Returns:
-        Shape ``(C, Y, X)`` or ``(1, Z, Y, X)``, in the file's own data type.
+        Shape ``(C, Y, X)`` or ``(C, Z, Y, X)``, in the file's own data type.
 
     Raises:
         DataError: For a path that is missing, of another type, or damaged.
@@ -135,7 +134,7 @@ def open_image(path: Path) -> NDArray[Any]:
         (1, 2, 3)
     """
     path = Path(path)
-    stored = _stored(path, "an image")
+    stored = None if _suffix(path) in registry.VOLUME_SUFFIXES else _stored(path, "an image")
     if stored is None:
         return registry.read_image(path).array
     with decoding(path):
@@ -153,7 +152,7 @@ def _stored(path: Path, what: str) -> StoredArray | None:
             expected = f"a file with {what}, or the folder of a Zarr array"
             raise _refusal("labels-folder", path, expected, "a folder", "give a file inside it")
         return open_zarr(path)
-    if suffix in _VOLUMES:
+    if suffix in registry.VOLUME_SUFFIXES:
         return open_volume(path)
     if suffix in _NUMPY:
         return _open_npy(path) if suffix == ".npy" else _open_npz(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.errors import ImageReadError
+from maskwright.io.space import Geometry
 
 Number = TypeVar("Number", int, float)
 
@@ -34,14 +35,19 @@ MAX_PIXELS = 500_000_000
 below what a forged header of a few bytes could ask for."""
 
 
+_BLOCK_PX = 1 << 20
+
+
 @dataclass(frozen=True)
 class Image:
     """Pixels with their axes and what is known of their geometry.
 
     Args:
-        array: Pixels, channels first, shape ``(C, Y, X)``, in the file's own data type.
-        axes: One letter an axis, ``"CYX"``.
-        spacing_mm: Pixel size in millimetres along Y and X, or ``None`` when the file does not say.
+        array: Pixels, channels first, shape ``(C, Y, X)`` or ``(C, Z, Y, X)``, in the file's own
+            data type.
+        spacing_mm: Pixel size in millimetres along (Z,) Y and X, or ``None`` when the file does
+            not say.
+        geometry: Place in space, for formats that keep one.
         palette: For indexed images the RGB colours, shape ``(n, 3)`` uint8, else ``None``.
         exif_turned: Whether the file asked to be turned or mirrored, which was done on reading.
 
@@ -51,20 +57,38 @@ class Image:
     """
 
     array: NDArray[Any]
-    axes: str = "CYX"
-    spacing_mm: tuple[float, float] | None = None
+    spacing_mm: tuple[float, ...] | None = None
+    geometry: Geometry | None = None
     palette: NDArray[np.uint8] | None = None
     exif_turned: bool = False
 
     @property
-    def size(self) -> tuple[int, int]:
-        """Height and width in pixels."""
-        return int(self.array.shape[-2]), int(self.array.shape[-1])
+    def axes(self) -> str:
+        """One letter an axis, ``"CYX"`` or ``"CZYX"``."""
+        return "CYX" if self.array.ndim == 3 else "CZYX"
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Height and width in pixels; of a volume depth, height and width."""
+        return tuple(int(n) for n in self.array.shape[1:])
 
     @property
     def channels(self) -> int:
         """Number of channels."""
         return int(self.array.shape[0])
+
+    def placed_as(self, other: Image) -> Image:
+        """The same pixels at the place of another image, as a mask lies on its image.
+
+        Args:
+            other: The image whose spacing and geometry are taken over.
+
+        Example:
+            >>> image = Image(np.zeros((1, 4, 5), np.uint8), spacing_mm=(0.5, 0.5))
+            >>> Image(np.ones((1, 4, 5), bool)).placed_as(image).spacing_mm
+            (0.5, 0.5)
+        """
+        return replace(self, spacing_mm=other.spacing_mm, geometry=other.geometry)
 
 
 @dataclass(frozen=True)
@@ -72,7 +96,8 @@ class Header:
     """What a file says of itself before its pixels are decoded.
 
     Args:
-        size: Height and width in pixels, as the image is read (turned where the file asks for it).
+        size: Height and width in pixels, as the image is read (turned where the file asks for it);
+            of a volume depth, height and width.
         channels: Channels of the image as it is read, alpha left out and a palette expanded.
         dtype: Name of the data type, such as ``"uint8"``.
         format: Name of the file format, such as ``"PNG"``.
@@ -82,7 +107,7 @@ class Header:
         (512, 512)
     """
 
-    size: tuple[int, int]
+    size: tuple[int, ...]
     channels: int
     dtype: str
     format: str
@@ -159,4 +184,39 @@ def out_of_memory(path: Path) -> ImageReadError:
         expected="an image that fits into memory",
         found="too little memory",
         remedy="close other programs",
+    )
+
+
+def check_finite(array_CYX: NDArray[Any], path: Path) -> None:
+    """Refuse an image with a value that is no number, looked for block by block.
+
+    Args:
+        array_CYX: Pixels of any type, channels first.
+        path: The file, for the message.
+
+    Raises:
+        ImageReadError: ``image-nan``.
+
+    Example:
+        >>> check_finite(np.zeros((1, 2, 3), np.float32), Path("a.tif"))
+    """
+    if array_CYX.dtype.kind != "f":
+        return
+    rows = max(1, _BLOCK_PX // max(1, int(np.prod(array_CYX.shape[2:]))))
+    bad = sum(
+        int(np.count_nonzero(~np.isfinite(array_CYX[:, y : y + rows])))
+        for y in range(0, array_CYX.shape[1], rows)
+    )
+    if bad:
+        raise not_finite(path, bad)
+
+
+def not_finite(path: Path, count: int) -> ImageReadError:
+    """What is told of pixels that are no numbers."""
+    return ImageReadError(
+        "image-nan",
+        str(path),
+        expected="finite numbers in every pixel",
+        found=f"{count} pixels that are NaN or infinite",
+        remedy="replace them, for example by the image's minimum",
     )

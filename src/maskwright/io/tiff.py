@@ -21,6 +21,7 @@ from maskwright.io.image import (
     Image,
     apply_orientation,
     apply_orientation_to_pair,
+    check_finite,
     out_of_memory,
 )
 
@@ -74,7 +75,7 @@ def read_tiff(path: Path, expand: bool) -> Image:
         array_CYX, palette = np.moveaxis(palette[array_CYX[0]], -1, 0), None
     if not array_CYX.dtype.isnative:
         array_CYX = array_CYX.astype(array_CYX.dtype.newbyteorder("="))
-    _check_finite(array_CYX, path)
+    check_finite(array_CYX, path)
     if spacing is not None:
         spacing = apply_orientation_to_pair(spacing, orientation)
     return Image(
@@ -320,23 +321,6 @@ def _channels_first(page: tifffile.TiffPage, array: NDArray[Any], path: Path) ->
     elif page.axes != "SYX":
         raise _too_many(path, f"a page with the axes {page.axes}")
     return array[: array.shape[0] - tiff_tags.alpha_samples(page)]
-
-
-def _check_finite(array_CYX: NDArray[Any], path: Path) -> None:
-    if array_CYX.dtype.kind != "f":
-        return
-    bad = sum(
-        int(np.count_nonzero(~np.isfinite(array_CYX[:, y : y + 256])))
-        for y in range(0, array_CYX.shape[1], 256)
-    )
-    if bad:
-        raise ImageReadError(
-            "image-nan",
-            str(path),
-            expected="finite numbers in every pixel",
-            found=f"{bad} pixels that are NaN or infinite",
-            remedy="replace them, for example by the image's minimum",
-        )
 
 
 def _too_many(path: Path, found: str) -> ImageReadError:

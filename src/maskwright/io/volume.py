@@ -20,7 +20,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from tokenize import TokenError
@@ -33,6 +33,9 @@ from numpy.typing import NDArray
 
 from maskwright.errors import ImageReadError, MaskwrightError
 from maskwright.io.image import DECODER_ERRORS, out_of_memory
+from maskwright.io.nifti import placing_fields
+from maskwright.io.space import Geometry as Geometry
+from maskwright.io.space import difference as difference
 
 Block = tuple[slice, ...]
 Deflated = tuple[Path, int] | None
@@ -64,37 +67,20 @@ _ANY_DEFLATE = 32 + zlib.MAX_WBITS  # a header of zlib or of gzip
 _READ_ERRORS = (*DECODER_ERRORS, lzma.LZMAError, SyntaxError, TokenError, BadZipFile)
 
 
-@dataclass(frozen=True)
-class Geometry:
-    """Where an array lies in the space of the patient or the microscope.
-
-    Args:
-        spacing_xyz: Distance of neighbouring voxels along each axis, in mm.
-        origin_xyz: Place of the first voxel's centre, in mm.
-        direction: Rows of the matrix whose columns are the axes' directions.
-
-    Example:
-        >>> Geometry((1.0, 1.0), (0.0, 5.0), ((1.0, 0.0), (0.0, 1.0))).origin_xyz
-        (0.0, 5.0)
-    """
-
-    spacing_xyz: tuple[float, ...]
-    origin_xyz: tuple[float, ...]
-    direction: tuple[tuple[float, ...], ...]
-
-
 @dataclass(frozen=True, eq=False)
 class StoredArray:
     """An array in a file with the values as they are stored, of which any block can be read.
 
     Args:
-        shape: ``(Y, X)`` or ``(Z, Y, X)`` in pixels, for a file that can hold labels.
+        shape: ``(Y, X)`` or ``(Z, Y, X)`` in pixels, for a file that can hold labels; where it
+            has channels, their number comes first.
         dtype: The data type in the file.
         read: Gives the values of one block, a slice an axis.
         lazy: Whether only what a block needs is decoded.
         spacing_mm: Pixel size along each axis in mm, or ``None`` where the file does not say.
         geometry: Place in space, for formats that keep one.
         chunks: Shape of the parts the file decodes at once, where it has such parts.
+        has_channels: Whether the first axis is one of channels.
     """
 
     shape: tuple[int, ...]
@@ -104,50 +90,15 @@ class StoredArray:
     spacing_mm: tuple[float, ...] | None = None
     geometry: Geometry | None = None
     chunks: tuple[int, ...] | None = None
+    has_channels: bool = False
 
 
-def difference(a: Geometry | None, b: Geometry | None) -> str | None:
-    """How two places in space differ, as a part of a sentence, or ``None`` where they agree.
-
-    Tolerated are 0.1 % of the spacing, a hundredth of a voxel of the origin and 0.1° of the axes,
-    more than single precision loses. Without a geometry on both sides nothing is compared.
-
-    Args:
-        a: One geometry.
-        b: The other.
-
-    Example:
-        >>> axes = ((1.0, 0.0), (0.0, 1.0))
-        >>> difference(Geometry((1.0, 1.0), (0.0, 0.0), axes),
-        ...            Geometry((1.0, 1.0), (0.0, 3.2), axes))
-        'origins differ by 3.2 mm'
-    """
-    if a is None or b is None:
-        return None
-    if len(a.spacing_xyz) != len(b.spacing_xyz):
-        return f"one has {len(a.spacing_xyz)} axes, the other {len(b.spacing_xyz)}"
-    found: list[str] = []
-    finest_mm = min(*a.spacing_xyz, *b.spacing_xyz)
-    pairs = list(zip(a.spacing_xyz, b.spacing_xyz, strict=True))
-    if any(abs(p - q) > 1e-3 * min(p, q) for p, q in pairs):
-        found.append(
-            f"spacings differ by {max(abs(p - q) for p, q in pairs):.4g} mm along one axis"
-        )
-    apart_mm = math.dist(a.origin_xyz, b.origin_xyz)
-    if apart_mm > 0.01 * finest_mm:
-        found.append(f"origins differ by {apart_mm:.4g} mm")
-    cosines = (np.array(a.direction) * np.array(b.direction)).sum(axis=0)
-    angle = math.degrees(math.acos(min(1.0, max(-1.0, float(cosines.min())))))
-    if angle > 0.1:
-        found.append(f"directions differ by {angle:.1f}°")
-    return " and ".join(found) or None
-
-
-def open_volume(path: Path) -> StoredArray:
+def open_volume(path: Path, *, channels: bool = False) -> StoredArray:
     """Open a NIfTI, MetaImage or NRRD file.
 
     Args:
         path: The file.
+        channels: Whether several values a voxel, or a fourth axis, are channels.
 
     Returns:
         Its voxels in the order Z, Y, X with their place in space; axes of length 1 behind the
@@ -155,9 +106,9 @@ def open_volume(path: Path) -> StoredArray:
         none, or gives them in a unit that is no length.
 
     Raises:
-        ImageReadError: For a damaged or truncated file, several values a voxel, axes that are
-            not at right angles, a spacing that is not positive, or a NIfTI file whose two
-            matrices place a corner more than half a voxel apart.
+        ImageReadError: For a damaged or truncated file, several values a voxel without
+            ``channels``, axes that are not at right angles, a spacing that is not positive, or a
+            NIfTI file whose two matrices place a corner more than half a voxel apart.
 
     Source: NIfTI-1 (Cox 2004); MetaIO; NRRD (teem); read by SimpleITK.
 
@@ -178,28 +129,33 @@ def open_volume(path: Path) -> StoredArray:
     deflated: Deflated = (path, 0) if suffix == ".gz" else None
     unit_mm: float | None = 1.0
     with decoding(path):
+        placing = b""
         if is_nifti:
-            data_bytes = _check_nifti(path)
+            data_bytes, placing = _check_nifti(path)
         reader = _reader(path)
         reader.ReadImageInformation()
         size = [int(n) for n in reader.GetSize()]
-        dtype = _voxel_dtype(reader, path)
+        several = reader.GetNumberOfComponents() if channels else 1
+        dtype = _voxel_dtype(reader, path, channels=channels)
         geometry: Geometry | None = None
         if not is_nifti:
-            data_bytes = math.prod(size) * dtype.itemsize
+            data_bytes = math.prod(size) * dtype.itemsize * several
             lazy, unit_mm, deflated = _check_text_header(path, data_bytes)
         while len(size) > 3 and size[-1] == 1:
             size.pop()
         if unit_mm is not None:
-            geometry = _geometry(reader, min(3, len(size)), unit_mm, path)
+            geometry = replace(_geometry(reader, min(3, len(size)), unit_mm, path), nifti=placing)
     shape = tuple(size[::-1])
     dropped = [0] * (reader.GetDimension() - len(shape))
+    if several > 1:
+        lazy, shape = False, (several, *shape)
 
     @cache
     def whole() -> NDArray[Any]:
         if deflated is not None:
             _check_deflated(*deflated, data_bytes)
-        return _array(_reader(path)).reshape(shape)
+        array = _array(_reader(path))
+        return np.moveaxis(array, -1, 0) if several > 1 else array.reshape(shape)
 
     def read(block: Block) -> NDArray[Any]:
         if not lazy:
@@ -213,11 +169,18 @@ def open_volume(path: Path) -> StoredArray:
         part.SetExtractSize(lengths[::-1] + dropped)
         return _array(part)
 
-    spacing_mm = None if geometry is None else geometry.spacing_xyz[::-1]
-    return StoredArray(shape, dtype, read, lazy, spacing_mm=spacing_mm, geometry=geometry)
+    return StoredArray(
+        shape,
+        dtype,
+        read,
+        lazy,
+        spacing_mm=None if geometry is None else geometry.spacing_xyz[::-1],
+        geometry=geometry,
+        has_channels=channels and (several > 1 or len(shape) == 4),
+    )
 
 
-def _simpleitk() -> Any:
+def simpleitk() -> Any:
     """The library, with its warnings kept from the terminal: what matters is raised."""
     import SimpleITK
 
@@ -227,20 +190,21 @@ def _simpleitk() -> Any:
 
 
 def _reader(path: Path) -> Any:
-    reader = _simpleitk().ImageFileReader()
+    reader = simpleitk().ImageFileReader()
     reader.SetImageIO(_IO[path.suffix.lower()])
     reader.SetFileName(str(path))
     return reader
 
 
 def _array(reader: Any) -> NDArray[Any]:
-    return np.asarray(_simpleitk().GetArrayFromImage(reader.Execute()))
+    return np.asarray(simpleitk().GetArrayFromImage(reader.Execute()))
 
 
-def _voxel_dtype(reader: Any, path: Path) -> np.dtype[Any]:
-    sitk, kind = _simpleitk(), reader.GetPixelIDValue()
+def _voxel_dtype(reader: Any, path: Path, *, channels: bool) -> np.dtype[Any]:
+    sitk, kind = simpleitk(), reader.GetPixelIDValue()
+    prefixes = ("sitk", "sitkVector") if channels else ("sitk",)
     for sign, bits in (*((s, n) for s in ("UInt", "Int") for n in (8, 16, 32, 64)), *_FLOATS):
-        if kind == getattr(sitk, f"sitk{sign}{bits}"):
+        if kind in [getattr(sitk, f"{prefix}{sign}{bits}") for prefix in prefixes]:
             return np.dtype(f"{sign.lower()}{bits}")
     found, remedy = sitk.GetPixelIDValueAsString(kind), "save the labels as whole numbers"
     raise _refusal("labels-channels", path, "one whole number in each voxel", found, remedy)
@@ -293,8 +257,10 @@ def _check_right_angles(axes: NDArray[Any], path: Path) -> None:
         raise _refusal("labels-direction", path, "axes at right angles", found, remedy)
 
 
-def _check_nifti(path: Path) -> int:
+def _check_nifti(path: Path) -> tuple[int, bytes]:
     """Check what the reader would mend in silence; return the bytes up to the last voxel.
+
+    With them come the fields that place the voxels.
 
     SimpleITK reads a spacing of 0 or NaN as 1, fills missing voxels with 0, and takes the origin
     from one of two matrices and the spacing from a third place.
@@ -317,8 +283,9 @@ def _check_nifti(path: Path) -> int:
     spacing = np.array(pixdim[1 : min(3, dim[0]) + 1])
     check_spacing(spacing, path)
     qform_code, sform_code, b, c, d, *offset = struct.unpack_from(order + "2h6f", header, 252)
+    placing = placing_fields(header, order)
     if sform_code <= 0 or dim[0] < 3:
-        return data_bytes
+        return data_bytes, placing
     sform = np.array(struct.unpack_from(order + "12f", header, 280)).reshape(3, 4)
     with np.errstate(all="ignore"):
         straight = sform[:, :3] / np.linalg.norm(sform[:, :3], axis=0)
@@ -339,7 +306,7 @@ def _check_nifti(path: Path) -> int:
             f"{apart:.3g} mm apart",
             "write the same matrix into both, or set one code to 0",
         )
-    return data_bytes
+    return data_bytes, placing
 
 
 def _check_deflated(path: Path, at: int, data_bytes: int) -> None:

@@ -18,7 +18,7 @@ from maskwright.data import intensity
 from maskwright.tiling import Tile, TileRule, read_mirrored
 
 Engine = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""From a batch of tiles ``(B, C, *S)`` to probabilities ``(B, K, *S')``."""
+"""From a batch of tiles ``(B, C, *S)`` to probabilities ``(B, K, *S')``, S being Y X or Z Y X."""
 
 
 def predict_tiles(

@@ -78,10 +78,16 @@ class Stepper:
 
     def prepare(self, patches: Patches, step: int) -> tuple[Tensor, Tensor]:
         """A batch as tensors on the device, augmented; seed and step decide how."""
-        image = torch.from_numpy(patches.image_BCYX).to(self.device)
-        truth = torch.from_numpy(patches.truth_BYX).to(self.device)
+        image = torch.from_numpy(patches.image_BCS).to(self.device)
+        truth = torch.from_numpy(patches.truth_BS).to(self.device)
         generator = torch.Generator().manual_seed(_step_seed(self.config.seed, step))
-        drawn = draw_augmentation(self.config.augment, image.shape[0], generator)
+        drawn = draw_augmentation(
+            self.config.augment,
+            image.shape[0],
+            generator,
+            patch_px=truth.shape[1:],
+            spacing_mm=patches.spacing_mm,
+        )
         image, truth = apply_augmentation(drawn, image, truth)
         return image, crop(truth, self._border_px)
 

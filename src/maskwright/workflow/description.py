@@ -46,8 +46,7 @@ def describe(
     shape = _shape(input_px, model.dims)
     if shape is None:
         shown = FIGURES.get(preset, ())
-        square = (config.train.patch_px,) * model.dims
-        shape = shown if len(shown) == model.dims else square
+        shape = shown if len(shown) == model.dims else config.train.patch_shape(model.dims)
     layers = geometry.layer_table(shape, model)
     axes = geometry.axes_of(model)
     return {

@@ -13,11 +13,11 @@ from maskwright.data.intensity import measure, select_channels
 from maskwright.data.labels import LabelMap
 from maskwright.data.sampler import Source
 from maskwright.errors import DataError
-from maskwright.io.registry import read_image, read_mask
+from maskwright.io.registry import read_mask
 
 
 def true_classes(case: Case, label_map: LabelMap) -> NDArray[np.uint8]:
-    """The class ids of a case's mask, shape ``(Y, X)``.
+    """The class ids of a case's mask, shape ``(Y, X)`` or ``(Z, Y, X)``.
 
     Raises:
         DataError: When the case has no mask, or a value without a meaning.
@@ -47,10 +47,15 @@ def load_sources(
     by_name = {case.name: case for case in cases}
     sources = []
     for case in (by_name[name] for name in names):
-        array_CYX = select_channels(read_image(case.image).array, channels)
+        image = case.read_image()
+        array_CYX = select_channels(image.array, channels)
         sources.append(
             Source(
-                case.name, array_CYX, true_classes(case, label_map), measure(array_CYX, channels)
+                case.name,
+                array_CYX,
+                true_classes(case, label_map),
+                measure(array_CYX, channels),
+                image.spacing_mm,
             )
         )
     return sources

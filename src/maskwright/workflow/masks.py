@@ -86,7 +86,7 @@ def read_values(source: LabelSource, region: tuple[slice, ...] | None = None) ->
         return Image(image.array[(slice(None), *region)], palette=image.palette)
     whole = tuple(slice(0, n) for n in source.shape)
     array = source.read(region or whole)
-    return Image(array[None], axes="CZYX"[-array.ndim :] if array.ndim == 3 else "CYX")
+    return Image(array[None])
 
 
 def regions(source: LabelSource) -> Iterator[tuple[slice, ...]]:

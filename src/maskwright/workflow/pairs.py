@@ -16,7 +16,7 @@ from maskwright.evaluate.case import CaseScore
 from maskwright.evaluate.confusion import count_confusion
 from maskwright.evaluate.measuring import score_case
 from maskwright.io.arrays import LabelSource, difference, open_labels
-from maskwright.io.probabilities import read_probabilities
+from maskwright.io.probabilities import find_probabilities, read_probabilities
 from maskwright.workflow.masks import MaskSet, is_large, read_values, regions, values_of
 from maskwright.workflow.partitions import PartitionTables
 
@@ -62,8 +62,8 @@ class PairScorer:
         if is_large(truth.shape):
             return self._count(name, truth, found, roi, group)
         whole = next(regions(truth))
-        file = self._probabilities / f"{partner}.tif"
-        probabilities = read_probabilities(file) if file.is_file() else None
+        file = None if partner is None else find_probabilities(self._probabilities, partner)
+        probabilities = None if file is None else read_probabilities(file)
         numbered = self._truth.label_map.classes == 2
         classes = self._truth.classes(truth, whole)
         valid = None if roi is None else region_of(read_values(roi))

@@ -14,15 +14,16 @@ from numpy.typing import NDArray
 
 from maskwright import geometry
 from maskwright.config import DataConfig, PredictConfig, validate
-from maskwright.data.files import find_images
+from maskwright.data.files import find_images, group_channels
 from maskwright.data.intensity import select_channels
 from maskwright.data.labels import LabelMap
 from maskwright.errors import DataError, OutputError
 from maskwright.evaluate.uncertainty import Trust, entropy, trust
+from maskwright.io.channels import read_channels
 from maskwright.io.durable import make_folder, write_text
 from maskwright.io.image import Image
-from maskwright.io.probabilities import write_probabilities
-from maskwright.io.registry import mask_suffix, read_header, read_image, write_mask
+from maskwright.io.probabilities import probabilities_path, write_probabilities
+from maskwright.io.registry import mask_suffix, read_header, write_mask
 from maskwright.io.run_folder import RunFolder
 from maskwright.io.table import write_table
 from maskwright.nn.checkpoint import read_model
@@ -117,7 +118,9 @@ def predict(
     """Predict images and write a mask of the same name for each.
 
     Masks hold the training masks' own values (255 where they had 255) in the image's file
-    format, lossless where that would lose. ``trust.csv`` ranks the images by the Dice that the
+    format, lossless where that would lose; those of volumes lie exactly on their image.
+    Files ``NAME_0000``, ``NAME_0001`` … are the channels of one image where the network takes
+    several. ``trust.csv`` ranks the images by the Dice that the
     network expects of its own masks, least trusted first; images of more than 2^25 pixels are
     ranked where probabilities or uncertainty are asked for.
 
@@ -127,9 +130,9 @@ def predict(
         out: Folder for the masks.
         tile: Largest side of the network's input; the result does not depend on it.
         probabilities: Also write ``probabilities/NAME.tif``, one page a class, calibrated on the
-            validation images.
-        uncertainty: Also write ``uncertainty/NAME.tif``: per pixel the entropy of the classes'
-            probabilities, from 0 (sure) to 1 (all classes alike).
+            validation images; of volumes ``NAME.nii.gz``, one channel a class.
+        uncertainty: Also write ``uncertainty/NAME.tif`` (``NAME.nii.gz``): per pixel the entropy
+            of the classes' probabilities, from 0 (sure) to 1 (all classes alike).
         overwrite: Replace masks that exist.
         events: Where progress is told.
 
@@ -145,9 +148,10 @@ def predict(
     folder = RunFolder(Path(run))
     config = folder.read_config()
     network, _ = read_model(folder.model)
-    images = find_images(list(inputs))
+    channels = group_channels(find_images(list(inputs)), network.config.channels)
+    names, images = list(channels), [paths[0] for paths in channels.values()]
     target = Path(out)
-    files = [target / (path.stem + mask_suffix(path)) for path in images]
+    files = [target / (name + mask_suffix(channels[name][0])) for name in names]
     _check_targets(images, files, target, overwrite=overwrite)
     predictor = Predictor.build(network, config.predict, tile=tile)
     events.send("start", images=len(images), numerics=predictor.numerics)
@@ -162,15 +166,15 @@ def predict(
     records: list[dict[str, Any]] = []
     tiles = [predictor.tiles(read_header(path).size) for path in images]
     done = 0
-    for path, file in zip(images, files, strict=True):
+    for name, path, file in zip(names, images, files, strict=True):
         begun = time.monotonic()
-        image = read_image(path)
+        image = read_channels(channels[name])
         _check_channels(path, image, predictor.channels)
 
-        def tick(name: str = path.name) -> None:
+        def tick(shown: str = path.name) -> None:
             nonlocal done
             done += 1
-            events.send("tile", number=done, tiles=sum(tiles), name=name)
+            events.send("tile", number=done, tiles=sum(tiles), name=shown)
 
         asked = probabilities or uncertainty
         if asked or image.array[0].size <= _TRUSTED_PX:
@@ -186,17 +190,19 @@ def predict(
             calibrated_KYX = calibration.apply(raw_KYX)
             trusts[path.name] = trust(calibrated_KYX, classes_YX)
             if probabilities:
-                written.append(target / PROBABILITIES_NAME / f"{path.stem}.tif")
-                write_probabilities(written[-1], calibrated_KYX)
+                written.append(probabilities_path(target / PROBABILITIES_NAME, name, raw_KYX))
+                write_probabilities(written[-1], calibrated_KYX, image.geometry)
             if uncertainty:
                 write_probabilities(
-                    target / UNCERTAINTY_NAME / f"{path.stem}.tif", entropy(calibrated_KYX)[None]
+                    probabilities_path(target / UNCERTAINTY_NAME, name, raw_KYX),
+                    entropy(calibrated_KYX)[None],
+                    image.geometry,
                 )
         else:
             classes_YX = predict_classes(
                 image.array, predictor.engine, predictor.rule, predictor.channels, on_tile=tick
             )
-        write_mask(file, labels.decode(classes_YX))
+        write_mask(file, labels.decode(classes_YX).placed_as(image))
         records.append(_record(path, file, classes_YX, labels, time.monotonic() - begun))
         if path.name in trusts:
             records[-1]["trust"] = trusts[path.name].to_json()

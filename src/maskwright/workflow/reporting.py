@@ -198,6 +198,7 @@ def _plan(config: RunConfig, events: list[Event]) -> list[tuple[str, str]]:
     """What was chosen for this data, this machine and this time, and why."""
     model, train = config.model, config.train
     reach = max(axis.receptive_field for axis in geometry.axes_of(model))
+    patch = train.patch_shape(model.dims)
     told = [str(event["text"]) for event in events if event["kind"] == "message"]
     steps = next((t for t in told if t.startswith("One step takes")), "the number that was asked")
     numbers = next((t for t in told if t.startswith("Convolutions run")), "as asked for")
@@ -207,10 +208,10 @@ def _plan(config: RunConfig, events: list[Event]) -> list[tuple[str, str]]:
         (
             f"{model.depth} poolings",
             f"each output pixel sees {reach} pixels across"
-            + (", more than the patch" if reach > train.patch_px else ""),
+            + (", more than the patch" if reach > min(patch) else ""),
         ),
         (
-            f"patches of {train.patch_px} pixels, {train.batch} at a time",
+            f"patches of {' × '.join(map(str, patch))} pixels, {train.batch} at a time",
             "as large as the images and the setting allow; a multiple of "
             f"{max(axis.step for axis in geometry.axes_of(model))}, so that every pooling is even",
         ),
@@ -270,7 +271,7 @@ def _value(value: Any) -> str:
 
 def _model(config: RunConfig, metrics: Mapping[str, Any]) -> dict[str, str]:
     model = config.model
-    patch = geometry.next_legal_shape((config.train.patch_px,) * model.dims, model)
+    patch = geometry.next_legal_shape(config.train.patch_shape(model.dims), model)
     layers = geometry.layer_table(patch, model)
     parameters = sum(layer.parameters for layer in layers)
     gigaflops = 2 * sum(layer.macs for layer in layers) / 1e9

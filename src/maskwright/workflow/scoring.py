@@ -33,7 +33,7 @@ from maskwright.evaluate.summary import Summary, summarise
 from maskwright.evaluate.thresholds import ThresholdSweep
 from maskwright.io.durable import write_text
 from maskwright.io.image import Image
-from maskwright.io.registry import mask_suffix, read_image, read_mask, write_mask
+from maskwright.io.registry import mask_suffix, read_mask, write_mask
 from maskwright.nn.checkpoint import read_model
 from maskwright.plan.machine import describe_machine
 from maskwright.predict.predictor import most_probable, predict_probabilities
@@ -83,14 +83,14 @@ def score_run(run: Run, report: CheckReport, split: Split, *, events: Events) ->
             list(split.validation),
             lambda name: reader.predicted(by_name[name]),
             label_map.classes,
-            _mean_pixels(report) * len(held),
+            int(report.mean_pixels) * len(held),
         )
     else:
         calibration = Calibration()
     calibration.write(run.folder)
     training = [by_name[name] for name in split.train[:_BASELINE_TRAINING_IMAGES]]
     baselines = fit_baselines(
-        ((read_image(case.image).array, true_classes(case, label_map)) for case in training),
+        ((case.read_image().array, true_classes(case, label_map)) for case in training),
         label_map.classes,
         run.config.train.seed,
     )
@@ -122,11 +122,6 @@ def score_run(run: Run, report: CheckReport, split: Split, *, events: Events) ->
     path = write_report(run)
     events.send("report", path=str(path), sentence=summary.sentence(f"{part} image"))
     return evaluation
-
-
-def _mean_pixels(report: CheckReport) -> int:
-    pixels = sum(y * x * images for (y, x), images in report.sizes.items())
-    return pixels // max(1, len(report.cases))
 
 
 class _Reader:
@@ -184,7 +179,7 @@ class _Reader:
 
     def predicted(self, case: Case) -> Predicted:
         """Probabilities, truth and region of one case."""
-        image = read_image(case.image)
+        image = case.read_image()
         return (
             self.probabilities(image),
             true_classes(case, self.label_map),
@@ -226,7 +221,7 @@ class _RunScorer:
             folder.mkdir(exist_ok=True)
 
     def score(self, case: Case) -> None:
-        image = read_image(case.image)
+        image = case.read_image()
         truth = true_classes(case, self._reader.label_map)
         valid = self._reader.region(case, image)
         start = time.monotonic()
@@ -256,7 +251,7 @@ class _RunScorer:
         folder = self._run.folder
         write_mask(
             folder.predictions / (case.name + mask_suffix(case.image)),
-            self._reader.label_map.decode(classes_YX),
+            self._reader.label_map.decode(classes_YX).placed_as(image),
         )
         write_overlay(
             folder.overlays / f"{case.name}.png",

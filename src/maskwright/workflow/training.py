@@ -162,8 +162,7 @@ def _train(
     events.send("message", text=_numerics_sentence(numerics, seconds))
     validate = _validator(held, config, numerics)
     if config.train.steps is None:
-        megapixels = sum(y * x * n for (y, x), n in report.sizes.items()) / 1e6
-        mean = megapixels / max(1, len(report.cases))
+        mean = report.mean_pixels / 1e6
         config = _plan_steps(config, numerics, sampler, validate, split, mean, begun, events)
     config = _with(config, layout=numerics.layout, precision=numerics.precision)
     folder.write_config(config)
@@ -253,17 +252,24 @@ def _fit_to_data(config: RunConfig, report: CheckReport) -> RunConfig:
         update={"channels": report.channels, "classes": label_map.classes}
     )
     data = config.data.model_copy(update=label_map.to_settings())
-    largest = max(max(size) for size in report.sizes)
-    train = config.train.model_copy(update={"patch_px": _patch(config.train, model, largest)})
+    patch_px = _patch(config.train, model, list(report.sizes))
+    train = config.train.model_copy(update={"patch_px": patch_px})
     return config.model_copy(update={"model": model, "data": data, "train": train})
 
 
-def _patch(train: TrainConfig, model: ModelConfig, largest_px: int) -> int:
-    geometry.check_shape((train.patch_px,) * model.dims, model, subject="--set patch_px")
-    axes = geometry.axes_of(model)
-    smaller = range(largest_px + 2 * _border_px(model), train.patch_px)
-    legal = (size for size in smaller if all(axis.is_legal(size) for axis in axes))
-    return next(legal, train.patch_px)
+def _patch(
+    train: TrainConfig, model: ModelConfig, sizes: Sequence[tuple[int, ...]]
+) -> int | tuple[int, ...]:
+    largest = [max(along) for along in zip(*sizes, strict=True)]
+    if model.dims == 2 and isinstance(train.patch_px, int):
+        largest = [max(largest)] * 2  # a square patch may be turned by 90 degrees
+    shape = train.patch_shape(model.dims)
+    geometry.check_shape(shape, model, subject="--set patch_px")
+    patch = [
+        min(side, axis.next_legal(size + 2 * axis.border_loss))
+        for side, size, axis in zip(shape, largest, geometry.axes_of(model), strict=True)
+    ]
+    return patch[0] if len(set(patch)) == 1 else tuple(patch)
 
 
 def _border_px(model: ModelConfig) -> int:
