@@ -242,8 +242,12 @@ def write_overlay(
     Raises:
         OutputError: If the file cannot be written.
     """
-    panels = overlay(image_CYX, truth_YX, prediction_YX, classes, valid=valid)
-    write_bytes(path, _encode(panels, "PNG"))
+    write_panels(path, overlay(image_CYX, truth_YX, prediction_YX, classes, valid=valid))
+
+
+def write_panels(path: Path, panels_YX3: NDArray[np.uint8]) -> None:
+    """Write panels of :func:`overlay` or :func:`volume_slices` as a PNG file."""
+    write_bytes(path, _encode(panels_YX3, "PNG"))
 
 
 def overlay_uri(panels_YX3: NDArray[np.uint8], images: int) -> str:

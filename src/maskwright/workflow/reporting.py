@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from maskwright import geometry
 from maskwright.config import RunConfig
@@ -23,7 +24,7 @@ from maskwright.progress import Event, read_events
 from maskwright.report.content import ReportCase, ReportData
 from maskwright.report.curves import learning_charts, validations
 from maskwright.report.figure_files import write_figures
-from maskwright.report.figures import overlay_uri
+from maskwright.report.figures import overlay_uri, slice_uris
 from maskwright.report.html import render
 from maskwright.workflow.calibrating import Calibration
 from maskwright.workflow.evaluation import ONE_STACK
@@ -123,13 +124,23 @@ def citation() -> dict[str, Any]:
 
 def _case(folder: RunFolder, case: CaseScore, names: tuple[str, ...], images: int) -> ReportCase:
     picture = folder.overlays / f"{case.case}.png"
-    uri = None
+    slices = folder.overlays / case.case
     if picture.is_file():
-        from PIL import Image
+        return report_case(case, names, overlay=overlay_uri(_panels(picture), images))
+    if slices.is_dir():
+        # Named in the order in which the page shows them, the worst first.
+        panels = [
+            (int(p.stem.rpartition("_")[2]), _panels(p)) for p in sorted(slices.glob("*.png"))
+        ]
+        return report_case(case, names, slices=slice_uris(panels, images))
+    return report_case(case, names)
 
-        with Image.open(picture) as file:
-            uri = overlay_uri(np.asarray(file.convert("RGB")), images)
-    return report_case(case, names, overlay=uri)
+
+def _panels(path: Path) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    with Image.open(path) as file:
+        return np.asarray(file.convert("RGB"))
 
 
 def report_case(case: CaseScore, names: tuple[str, ...], **pictures: Any) -> ReportCase:

@@ -38,7 +38,7 @@ from maskwright.nn.checkpoint import read_model
 from maskwright.plan.machine import describe_machine
 from maskwright.predict.predictor import most_probable, predict_probabilities
 from maskwright.progress import Events
-from maskwright.report.figures import write_overlay
+from maskwright.report.figures import volume_slices, write_overlay, write_panels
 from maskwright.workflow.calibrating import Calibration, Predicted, calibrate
 from maskwright.workflow.evaluation import ONE_STACK, Evaluation
 from maskwright.workflow.loading import true_classes
@@ -241,7 +241,7 @@ class _RunScorer:
                 probabilities=probabilities_KYX,
                 valid=valid,
                 group=case.group,
-                spacing_mm=self._config.spacing_mm,
+                spacing_mm=self._config.spacing_mm or _spacing_of(image),
                 config=self._config,
                 truth_objects=objects if self._classes == 2 else None,
             )
@@ -253,14 +253,7 @@ class _RunScorer:
             folder.predictions / (case.name + mask_suffix(case.image)),
             self._reader.label_map.decode(classes_YX).placed_as(image),
         )
-        write_overlay(
-            folder.overlays / f"{case.name}.png",
-            image.array,
-            truth,
-            classes_YX,
-            self._classes,
-            valid=valid,
-        )
+        _draw(folder.overlays, case.name, image.array, truth, classes_YX, self._classes, valid)
 
     def _score_others(
         self,
@@ -338,6 +331,30 @@ class _RunScorer:
             "quality": self._quality,
             "partitions": self._partitions.to_json(),
         }
+
+
+def _spacing_of(image: Image) -> tuple[float, ...] | None:
+    """Pixel size, of volumes only: that of pictures is often that of a screen or printer."""
+    return image.spacing_mm if image.array.ndim == 4 else None
+
+
+def _draw(
+    folder: Path,
+    name: str,
+    image: NDArray[Any],
+    truth: NDArray[np.uint8],
+    predicted: NDArray[np.uint8],
+    classes: int,
+    valid: NDArray[np.bool_] | None,
+) -> None:
+    """One picture of an image; of a volume a folder with its most telling slices."""
+    if truth.ndim == 2:
+        write_overlay(folder / f"{name}.png", image, truth, predicted, classes, valid=valid)
+        return
+    (folder / name).mkdir(exist_ok=True)
+    slices = volume_slices(image, truth, predicted, classes, valid=valid)
+    for rank, (z, panels) in enumerate(slices):
+        write_panels(folder / name / f"{rank:02d}_slice_{z:04d}.png", panels)
 
 
 def _is_simulated(root: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -42,6 +43,7 @@ _REHEARSAL_MOST_S = 10.0
 _SCORING_S = 3.0
 _SCORING_S_PER_MEGAPIXEL = 2.0
 _PARTITION_S_PER_MEGAPIXEL = 5.0
+_VOLUME_PATCH_PX = 64**3
 
 
 def train(
@@ -240,16 +242,12 @@ def _fit_to_data(config: RunConfig, report: CheckReport) -> RunConfig:
             found="none",
             remedy="run `maskwright check` and follow its remedies",
         )
-    if config.model.dims != 2:
-        raise ConfigError(
-            "config-dims",
-            "--set dims",
-            expected="2, since training reads images",
-            found=str(config.model.dims),
-            remedy="choose a preset of two dimensions or set dims=2",
-        )
     model = config.model.model_copy(
-        update={"channels": report.channels, "classes": label_map.classes}
+        update={
+            "dims": len(next(iter(report.sizes))),
+            "channels": report.channels,
+            "classes": label_map.classes,
+        }
     )
     data = config.data.model_copy(update=label_map.to_settings())
     patch_px = _patch(config.train, model, list(report.sizes))
@@ -260,21 +258,29 @@ def _fit_to_data(config: RunConfig, report: CheckReport) -> RunConfig:
 def _patch(
     train: TrainConfig, model: ModelConfig, sizes: Sequence[tuple[int, ...]]
 ) -> int | tuple[int, ...]:
+    """The patch that was asked for, no larger than the images need.
+
+    In volumes one number is an upper limit: a patch then holds at most 64³ voxels.
+    """
     largest = [max(along) for along in zip(*sizes, strict=True)]
     if model.dims == 2 and isinstance(train.patch_px, int):
         largest = [max(largest)] * 2  # a square patch may be turned by 90 degrees
     shape = train.patch_shape(model.dims)
     geometry.check_shape(shape, model, subject="--set patch_px")
+    axes = geometry.axes_of(model)
     patch = [
         min(side, axis.next_legal(size + 2 * axis.border_loss))
-        for side, size, axis in zip(shape, largest, geometry.axes_of(model), strict=True)
+        for side, size, axis in zip(shape, largest, axes, strict=True)
     ]
+    while (
+        model.dims == 3 and isinstance(train.patch_px, int) and math.prod(patch) > _VOLUME_PATCH_PX
+    ):
+        longest = max(range(3), key=lambda axis: patch[axis])
+        smaller = axes[longest].previous_legal(patch[longest] - 1)
+        if smaller is None:
+            break
+        patch[longest] = smaller
     return patch[0] if len(set(patch)) == 1 else tuple(patch)
-
-
-def _border_px(model: ModelConfig) -> int:
-    """What the network loses on each side of a patch, at most."""
-    return max(axis.border_loss for axis in geometry.axes_of(model))
 
 
 def _sampler(sources: Sequence[Source], config: RunConfig) -> PatchSampler:
@@ -285,7 +291,7 @@ def _sampler(sources: Sequence[Source], config: RunConfig) -> PatchSampler:
         classes=model.classes,
         batch=train_config.batch,
         patch_px=train_config.patch_px,
-        border_px=_border_px(model),
+        border_px=tuple(axis.border_loss for axis in geometry.axes_of(model)),
         foreground_share=train_config.foreground_share,
         seed=train_config.seed,
     )
