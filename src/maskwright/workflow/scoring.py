@@ -38,7 +38,7 @@ from maskwright.nn.checkpoint import read_model
 from maskwright.plan.machine import describe_machine
 from maskwright.predict.predictor import most_probable, predict_probabilities
 from maskwright.progress import Events
-from maskwright.report.figures import write_overlay
+from maskwright.report.figures import volume_slices, write_overlay
 from maskwright.workflow.calibrating import Calibration, Predicted, calibrate
 from maskwright.workflow.evaluation import ONE_STACK, Evaluation
 from maskwright.workflow.loading import true_classes
@@ -90,7 +90,10 @@ def score_run(run: Run, report: CheckReport, split: Split, *, events: Events) ->
     calibration.write(run.folder)
     training = [by_name[name] for name in split.train[:_BASELINE_TRAINING_IMAGES]]
     baselines = fit_baselines(
-        ((case.read_image().array, true_classes(case, label_map)) for case in training),
+        (
+            (image.array, true_classes(case, label_map), image.spacing_mm)
+            for case, image in ((case, case.read_image()) for case in training)
+        ),
         label_map.classes,
         run.config.train.seed,
     )
@@ -240,7 +243,7 @@ class _RunScorer:
                 probabilities=probabilities_KYX,
                 valid=valid,
                 group=case.group,
-                spacing_mm=self._config.spacing_mm,
+                spacing_mm=self._config.spacing_mm or _spacing_of(image),
                 config=self._config,
                 truth_objects=objects if self._classes == 2 else None,
             )
@@ -252,14 +255,24 @@ class _RunScorer:
             folder.predictions / (case.name + mask_suffix(case.image)),
             self._reader.label_map.decode(classes_YX).placed_as(image),
         )
-        write_overlay(
-            folder.overlays / f"{case.name}.png",
-            image.array,
-            truth,
-            classes_YX,
-            self._classes,
-            valid=valid,
-        )
+        self._write_picture(case, image, truth, classes_YX, valid)
+
+    def _write_picture(
+        self,
+        case: Case,
+        image: Image,
+        truth: NDArray[np.uint8],
+        classes_YX: NDArray[np.uint8],
+        valid: NDArray[np.bool_] | None,
+    ) -> None:
+        """The panels of an image, or of the slice of a volume with most errors."""
+        array_CYX = image.array
+        if truth.ndim == 3:
+            z, _ = volume_slices(None, truth, classes_YX, self._classes, valid=valid, most=1)[0]
+            array_CYX, truth, classes_YX = array_CYX[:, z], truth[z], classes_YX[z]
+            valid = None if valid is None else valid[z]
+        path = self._run.folder.overlays / f"{case.name}.png"
+        write_overlay(path, array_CYX, truth, classes_YX, self._classes, valid=valid)
 
     def _score_others(
         self,
@@ -269,7 +282,7 @@ class _RunScorer:
         truth: NDArray[np.uint8],
         valid: NDArray[np.bool_] | None,
     ) -> None:
-        methods = dict(self._baselines.predict(image.array))
+        methods = dict(self._baselines.predict(image.array, image.spacing_mm))
         second = self._reader.second(case)
         if second is not None:
             methods[SECOND_OBSERVER] = second
@@ -337,6 +350,11 @@ class _RunScorer:
             "quality": self._quality,
             "partitions": self._partitions.to_json(),
         }
+
+
+def _spacing_of(image: Image) -> tuple[float, ...] | None:
+    """Voxel size of a volume. What pictures say is most often that of a screen or printer."""
+    return image.spacing_mm if image.axes == "CZYX" else None
 
 
 def _is_simulated(root: Path) -> bool:
