@@ -131,3 +131,28 @@ def test_labels_of_another_form_are_refused_with_an_example(text: str) -> None:
 def test_a_value_error_says_what_was_found() -> None:
     with pytest.raises(ConfigError, match="found 0"):
         validate(ModelConfig, {"width": 0}, subject="--set")
+
+
+@pytest.mark.parametrize(
+    ("text", "patch"),
+    [("64", 64), ("40x56x40", (40, 56, 40)), ("[40, 56]", (40, 56)), ("64x64", (64, 64))],
+)
+def test_a_patch_has_one_side_or_one_for_each_axis(text: str, patch: int | tuple[int, ...]) -> None:
+    config = apply_settings(RunConfig(), (f"patch_px={text}",))
+    assert config.train.patch_px == patch
+    assert parse_config(config.model_dump_json(), subject="a file") == config
+
+
+@pytest.mark.parametrize("text", ["4", "40x4x40", "40x", "8.5", "true", "[8,8,8,8]", "[]", "null"])
+def test_another_patch_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="40x56x40") as caught:
+        apply_settings(RunConfig(), (f"patch_px={text}",))
+    assert caught.value.code == "config-value"
+
+
+def test_a_patch_fits_the_axes_of_the_images() -> None:
+    assert TrainConfig(patch_px=64).patch_shape(2) == (64, 64)
+    assert TrainConfig(patch_px=(40, 56, 40)).patch_shape(3) == (40, 56, 40)
+    with pytest.raises(ConfigError) as caught:
+        TrainConfig(patch_px=(40, 56, 40)).patch_shape(2)
+    assert caught.value.code == "config-patch"

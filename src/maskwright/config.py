@@ -133,7 +133,7 @@ class TrainConfig(_Section):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     augment: AugmentConfig = AugmentConfig()
 
-    @pydantic.field_validator("patch_px", mode="plain")
+    @pydantic.field_validator("patch_px", mode="before")
     @classmethod
     def _sides(cls, value: Any) -> int | tuple[int, ...]:
         """Take ``256``, ``40x56x40`` and ``[40, 56, 40]``."""

@@ -86,3 +86,24 @@ def test_channels_that_do_not_fit_are_refused(stored: int, wanted: int) -> None:
         with pytest.raises(DataError) as caught:
             attempt()
         assert caught.value.code == "image-channels"
+
+
+@pytest.mark.parametrize("scale", [1.0, 6000.0, 1e-3])
+def test_a_volume_of_any_scale_becomes_the_same(scale: float) -> None:
+    volume = np.random.default_rng(1).gamma(2.0, 40.0, (2, 30, 20, 25)).astype(np.float32)
+    plain = apply(volume, measure(volume, 2), 2)
+    scaled = volume * np.float32(scale)
+    found = apply(scaled, measure(scaled, 2), 2)
+    assert found.shape == volume.shape
+    assert found.mean((1, 2, 3)) == pytest.approx((0, 0), abs=1e-5)
+    assert found.std((1, 2, 3)) == pytest.approx((1, 1), abs=1e-5)
+    assert np.abs(found - plain).max() < 1e-4
+
+
+def test_measuring_a_volume_makes_no_float_copy_of_it() -> None:
+    array = np.zeros((1, 80, 500, 500), np.int16)
+    tracemalloc.start()
+    measure(array, 1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40e6

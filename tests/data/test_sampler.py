@@ -84,3 +84,74 @@ def test_an_unpadded_networks_patch_predicts_the_inside_of_the_image_and_mirrors
         for truth in sampler.draw(step).truth_BS:
             windows = np.lib.stride_tricks.sliding_window_view(padded, (44, 44))
             assert (windows.reshape(-1, 44, 44) == truth).all((1, 2)).any()
+
+
+def _volume(
+    name: str, shape: tuple[int, int, int], rare: tuple[int, int, int], spacing_mm: float = 1.0
+) -> Source:
+    image = np.random.default_rng(len(name)).normal(900, 40, (1, *shape)).astype(np.float32)
+    classes = np.zeros(shape, np.uint8)
+    classes[rare] = 1
+    return Source(name, image, classes, measure(image, 1), (3.0, spacing_mm, spacing_mm))
+
+
+def test_patches_of_volumes_are_normalised_windows_of_the_size_of_each_axis() -> None:
+    source = _volume("a", (12, 20, 18), (6, 9, 9))
+    batch = _sampler([source], patch_px=(8, 16, 12)).draw(0)
+    assert batch.image_BCS.shape == (4, 1, 8, 16, 12)
+    assert batch.truth_BS.shape == (4, 8, 16, 12)
+    normal = (source.image_CYX[0] - source.image_CYX.mean()) / source.image_CYX.std()
+    windows = np.lib.stride_tricks.sliding_window_view(normal, (8, 16, 12)).reshape(-1, 8, 16, 12)
+    for patch in batch.image_BCS[:, 0]:
+        assert np.isclose(windows, patch, atol=1e-3).all((1, 2, 3)).any()
+
+
+def test_small_volumes_are_mirrored_and_truth_follows_the_image() -> None:
+    source = _volume("a", (5, 30, 9), (2, 20, 4))
+    same = Source("a", source.classes_YX[None], source.classes_YX, measure(source.image_CYX, 1))
+    batch = _sampler([same], patch_px=(16, 16, 16), foreground_share=1.0).draw(1)
+    assert batch.truth_BS.shape == (4, 16, 16, 16)
+    for image, truth in zip(batch.image_BCS[:, 0], batch.truth_BS, strict=True):
+        assert np.array_equal(image > image.min(), truth == 1) or not truth.any()
+
+
+def test_a_rare_class_of_volumes_is_in_a_quarter_of_the_patches() -> None:
+    sources = [_volume("a", (60, 60, 60), (50, 5, 30)), _volume("bb", (64, 40, 40), (0, 0, 0))]
+    sampler = _sampler(sources, patch_px=16)
+    seen = [patch.any() for step in range(50) for patch in sampler.draw(step).truth_BS]
+    assert np.mean(seen) == pytest.approx(0.27, abs=0.1)
+
+
+def test_a_volume_step_is_the_same_whatever_was_drawn_before_and_in_a_thread() -> None:
+    sources = [_volume("a", (20, 40, 30), (5, 5, 5)), _volume("bb", (32, 32, 32), (1, 2, 3))]
+    first = _sampler(sources, patch_px=(16, 24, 16), border_px=(0, 4, 2))
+    second = _sampler(sources, patch_px=(16, 24, 16), border_px=(0, 4, 2))
+    with Prefetch(second) as batches:
+        for step in (4, 0, 5, 4):
+            a, b = first.draw(step), batches.take(step)
+            np.testing.assert_array_equal(a.image_BCS, b.image_BCS)
+            np.testing.assert_array_equal(a.truth_BS, b.truth_BS)
+            assert a.image_BCS.shape == (4, 1, 16, 24, 16)
+
+
+def test_patches_know_the_usual_spacing_of_the_data_set() -> None:
+    volumes = [
+        _volume("a" * n, (9, 9, 9), (1, 1, 1), mm) for n, mm in ((1, 0.5), (2, 0.5), (3, 2.0))
+    ]
+    assert _sampler(volumes, patch_px=8).draw(0).spacing_mm == (3.0, 0.5, 0.5)
+    assert _sampler([_source("a", (40, 40), (3, 3))]).draw(0).spacing_mm is None
+
+
+def test_positions_are_drawn_alike_in_blocks_and_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from maskwright.data import sampler as module
+
+    classes = (np.random.default_rng(0).random((70, 30, 40)) > 0.7).astype(np.uint8)
+    classes[3, 4, 5:9] = 3
+    whole = module._class_positions(classes, 5, 1)
+    assert [len(found) for found in whole] == [4096, 4096, 0, 4, 0]
+    for label, found in enumerate(whole):
+        assert (classes[tuple(found.T)] == label).all()
+        assert len(np.unique(found, axis=0)) == len(found)
+    monkeypatch.setattr(module, "_BLOCK_PX", 5000)
+    for a, b in zip(whole, module._class_positions(classes, 5, 1), strict=True):
+        assert np.array_equal(a, b)

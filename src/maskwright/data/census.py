@@ -221,15 +221,12 @@ def _count(plane_YX: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """The values of a plane or volume in ascending order, and their pixels."""
     if plane_YX.dtype == np.bool_:
         plane_YX = plane_YX.view(np.uint8)
-    low, high = 0, 0
-    if plane_YX.dtype in (np.uint8, np.uint16):
-        high = int(np.iinfo(plane_YX.dtype).max)
-    elif plane_YX.dtype.kind in "iu" or _is_whole(plane_YX):
-        low, high = int(plane_YX.min()), int(plane_YX.max())
+    bounds = _bounds(plane_YX)
     # Sorting, which is slow, is for numbers that would need too large a table.
-    if not low < high <= low + _LARGEST_TABLE:
+    if bounds is None or bounds[1] - bounds[0] > _LARGEST_TABLE:
         values, counts = np.unique(plane_YX, return_counts=True)
         return values, counts.astype(np.int64)
+    low, high = bounds
     pixels = np.zeros(high - low + 1, np.int64)
     for block in _blocks(plane_YX):
         offset = block if block.dtype.itemsize <= 2 and low == 0 else block.astype(np.int64) - low
@@ -238,11 +235,16 @@ def _count(plane_YX: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
     return values + low, pixels[values]
 
 
-def _is_whole(plane_YX: NDArray[Any]) -> bool:
-    return all(
+def _bounds(plane_YX: NDArray[Any]) -> tuple[int, int] | None:
+    """The smallest and the largest value, or ``None`` where there are fractions."""
+    if plane_YX.dtype in (np.uint8, np.uint16):
+        return 0, int(np.iinfo(plane_YX.dtype).max)
+    if plane_YX.dtype.kind == "f" and not all(
         np.isfinite(block).all() and np.array_equal(block, np.rint(block))
         for block in _blocks(plane_YX)
-    )
+    ):
+        return None
+    return int(plane_YX.min()), int(plane_YX.max())
 
 
 def _blocks(plane_YX: NDArray[Any]) -> Iterator[NDArray[Any]]:

@@ -22,6 +22,7 @@ from maskwright.io.image import Image, is_grey
 Color = tuple[int, int, int]
 
 _NO_CLASS = 255
+_BLOCK_PX = 1 << 20
 
 GREY_STEP = 0x010101
 """How far apart neighbouring grey colours are as packed numbers."""
@@ -169,7 +170,7 @@ class LabelMap:
             subject: What the mask is called in a message.
 
         Returns:
-            Class ids of shape ``(Y, X)``.
+            Class ids, shape of the mask without channels.
 
         Raises:
             DataError: ``mask-value`` for a value no class has, ``mask-channels`` for colours
@@ -190,7 +191,11 @@ class LabelMap:
             table = self.encode_values(np.arange(np.iinfo(plane.dtype).max + 1))
             classes: NDArray[np.uint8] = table[plane]
         else:
-            classes = self.encode_values(plane)
+            classes = np.empty(plane.shape, np.uint8)
+            # Slab by slab, as the search takes many times the memory of the values.
+            rows = max(1, _BLOCK_PX // max(1, int(np.prod(plane.shape[1:]))))
+            for y in range(0, len(plane), rows):
+                classes[y : y + rows] = self.encode_values(plane[y : y + rows])
         unknown = classes == _NO_CLASS
         if unknown.any():
             found = np.unique(plane[unknown])

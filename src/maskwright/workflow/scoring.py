@@ -90,7 +90,10 @@ def score_run(run: Run, report: CheckReport, split: Split, *, events: Events) ->
     calibration.write(run.folder)
     training = [by_name[name] for name in split.train[:_BASELINE_TRAINING_IMAGES]]
     baselines = fit_baselines(
-        ((case.read_image().array, true_classes(case, label_map)) for case in training),
+        (
+            (image.array, true_classes(case, label_map), image.spacing_mm)
+            for case, image in ((case, case.read_image()) for case in training)
+        ),
         label_map.classes,
         run.config.train.seed,
     )
@@ -263,7 +266,7 @@ class _RunScorer:
         truth: NDArray[np.uint8],
         valid: NDArray[np.bool_] | None,
     ) -> None:
-        methods = dict(self._baselines.predict(image.array))
+        methods = dict(self._baselines.predict(image.array, image.spacing_mm))
         second = self._reader.second(case)
         if second is not None:
             methods[SECOND_OBSERVER] = second
