@@ -44,8 +44,12 @@ class UNet(nn.Module):
 
     def features(self, image_BCYX: Tensor) -> Tensor:
         """The last level's features, before the 1×1 convolution, shape ``(B, width, Y', X')``."""
-        for size in image_BCYX.shape[-2:]:
-            geometry.check_size(size, self.config.depth, self.config.padding, subject="image size")
+        # Exporters record the operations of one size; legal sizes are for them to name.
+        if not (torch.jit.is_tracing() or torch.compiler.is_compiling()):
+            for size in image_BCYX.shape[-2:]:
+                geometry.check_size(
+                    size, self.config.depth, self.config.padding, subject="image size"
+                )
         depth = self.config.depth
         skips: list[Tensor] = []
         features = image_BCYX
