@@ -9,6 +9,7 @@ and goes through the whole overlap-tile path, normalisation and argmax included.
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -65,9 +66,9 @@ def measure(width: int, rounds: int, side: int) -> tuple[dict[str, Any], list[li
     ratio = median_ratio(seconds["plain"], seconds["ours"])
     pixels = sum(tile.read[0].size * tile.read[1].size for tile in tiles)
     read = tiles[0].read[0].size
-    layers = geometry.layer_table(read, **model.model_dump(exclude={"dropout"}))
+    layers = geometry.layer_table((read, read), model)
     operations = 2 * sum(layer.macs for layer in layers) * pixels // read**2
-    values = sum(layer.size**2 * layer.channels for layer in layers) * pixels // read**2
+    values = sum(math.prod(layer.shape) * layer.channels for layer in layers) * pixels // read**2
     figures = {
         "width": width,
         "image_px": side,

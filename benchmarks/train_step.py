@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -103,11 +104,11 @@ def measure(width: int, rounds: int) -> tuple[dict[str, Any], list[list[str]]]:
     seconds = take_turns(runs, (width,), rounds=rounds)
     ratio = median_ratio(seconds["plain"], seconds["ours"])
     share = 1 / median_ratio(seconds["ours"], seconds["augmentation"])
-    layers = geometry.layer_table(config.patch_px, **model.model_dump(exclude={"dropout"}))
+    layers = geometry.layer_table((config.patch_px, config.patch_px), model)
     # Forward, gradient of the input and gradient of the weights: three times the forward pass.
     operations = 3 * 2 * config.batch * sum(layer.macs for layer in layers)
     # Each output is written forward and read back, and its gradient likewise, two bytes each.
-    values = config.batch * sum(layer.size**2 * layer.channels for layer in layers)
+    values = config.batch * sum(math.prod(layer.shape) * layer.channels for layer in layers)
     best = min(seconds["ours"])
     figures = {
         "width": width,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
@@ -11,44 +14,65 @@ from hypothesis import strategies as st
 from maskwright import geometry
 from maskwright.config import ModelConfig
 from maskwright.errors import SizeError
-from maskwright.nn.unet import build_unet
+from maskwright.geometry import Axis
+from maskwright.nn.presets import preset
+from maskwright.nn.unet import UNet, build_unet
 from maskwright.predict.engine import torch_engine
 from maskwright.predict.predictor import predict_classes, predict_probabilities
 from maskwright.tiling import Interval, TileRule, mirror_index, read_mirrored
 
-RULES = st.builds(
-    TileRule,
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Tiny networks are slower on several threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+AXES = st.builds(
+    lambda depth, kernel, stride, **options: Axis(
+        (kernel,) * (depth + 1), (stride,) * depth, **options
+    ),
     depth=st.integers(1, 4),
+    kernel=st.sampled_from([1, 3]),
+    stride=st.sampled_from([1, 2]),
+    convolutions=st.integers(1, 2),
     padding=st.sampled_from(["same", "valid"]),
-    tile_px=st.integers(250, 700),
-    mirror_px=st.integers(0, 40),
+    down=st.sampled_from(["max", "stride"]),
+    up=st.sampled_from(["transposed", "resize"]),
+    attention=st.booleans(),
+    fused=st.booleans(),
 )
 
 
 @settings(max_examples=150, deadline=None)
-@given(RULES, st.integers(1, 900), st.integers(1, 40))
-def test_tiles_write_every_pixel_exactly_once(rule: TileRule, height: int, width: int) -> None:
+@given(
+    AXES, AXES, st.integers(270, 700), st.integers(0, 40), st.integers(1, 900), st.integers(1, 40)
+)
+def test_tiles_write_every_pixel_exactly_once(
+    rows: Axis, columns: Axis, tile_px: int, mirror_px: int, height: int, width: int
+) -> None:
     written = np.zeros((height, width), int)
-    for tile in rule.cover((height, width)):
-        rows, columns = tile.write
-        written[rows.slice, columns.slice] += 1
+    for tile in TileRule((rows, columns), (tile_px, tile_px + 9), mirror_px).cover((height, width)):
+        written[tile.write_slices] += 1
     assert (written == 1).all()
 
 
 @settings(max_examples=150, deadline=None)
-@given(RULES, st.integers(1, 900))
+@given(AXES, st.integers(300, 700), st.integers(0, 40), st.integers(1, 900), st.booleans())
 def test_every_tile_is_legal_no_larger_than_asked_and_on_the_grid(
-    rule: TileRule, size: int
+    axis: Axis, tile_px: int, mirror_px: int, size: int, exact: bool
 ) -> None:
-    step = geometry.divisor(rule.depth)
-    loss = geometry.border_loss(rule.depth, rule.padding)
-    tiles = rule.cover((size,))
-    phases = {(tile.read[0].start + loss) % step for tile in tiles}
+    loss = axis.border_loss
+    tiles = TileRule((axis,), tile_px, mirror_px, exact).cover((size,))
+    phases = {(tile.read[0].start + loss) % axis.step for tile in tiles}
     assert phases == {0}
     for tile in tiles:
         read, crop, write = tile.read[0], tile.crop[0], tile.write[0]
-        assert geometry.is_legal_size(read.size, rule.depth, rule.padding)
-        assert read.size <= rule.tile_px
+        assert axis.is_legal(read.size)
+        assert read.size <= tile_px
         assert crop.size == write.size
         assert read.start + loss + crop.start == write.start
         assert crop.start >= 0
@@ -71,15 +95,15 @@ def test_a_window_inside_the_image_is_a_view() -> None:
 
 
 def test_a_tile_that_leaves_nothing_to_keep_is_refused_with_the_smallest_size() -> None:
-    rule = TileRule(depth=4, padding="same", tile_px=128, mirror_px=32)
-    with pytest.raises(SizeError, match="at least 240 px"):
-        rule.cover((2000,))
+    axis = Axis((3,) * 5, (2,) * 4)
+    with pytest.raises(SizeError, match="at least 208 px"):
+        TileRule((axis, axis), tile_px=128, mirror_px=32).cover((2000, 2000))
 
 
 @pytest.mark.parametrize("padding", ["same", "valid"])
 def test_the_identity_network_reproduces_its_input(padding: str) -> None:
-    rule = TileRule(depth=2, padding=padding, tile_px=120, mirror_px=8)
-    border = geometry.border_loss(2, padding)
+    axis = Axis((3,) * 3, (2,) * 2, padding=padding)
+    rule, border = TileRule((axis, axis), tile_px=120, mirror_px=8), axis.border_loss
     image = np.random.default_rng(0).integers(0, 255, (1, 300, 211)).astype(np.uint8)
 
     def identity(batch: np.ndarray) -> np.ndarray:
@@ -91,7 +115,7 @@ def test_the_identity_network_reproduces_its_input(padding: str) -> None:
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     depth=st.integers(1, 3),
     padding=st.sampled_from(["same", "valid"]),
@@ -105,16 +129,16 @@ def test_tiled_equals_whole_image_prediction(
     depth: int, padding: str, norm: str, height: int, width: int, extra: int, seed: int
 ) -> None:
     torch.manual_seed(seed)
-    network = build_unet(ModelConfig(depth=depth, width=4, padding=padding, norm=norm))
+    model = ModelConfig(depth=depth, width=4, padding=padding, norm=norm)
+    network = build_unet(model)
     with torch.no_grad():  # batch statistics that are not those of fresh weights
-        side = geometry.next_legal_size(92, depth, padding)
-        network(torch.randn(2, 1, side, side) * 2 + 1)
+        network(torch.randn(2, 1, *geometry.next_legal_shape((92, 92), model)) * 2 + 1)
     engine = torch_engine(network.eval())
     image = np.random.default_rng(seed).normal(100, 20, (1, height, width)).astype(np.float32)
-    context = geometry.halo(depth) if padding == "same" else geometry.border_loss(depth, padding)
-    smallest = geometry.next_legal_size(2 * context + geometry.divisor(depth), depth, padding)
-    whole = TileRule(depth, padding, 2000, 16)
-    small = TileRule(depth, padding, smallest + extra, 16)
+    axes = geometry.axes_of(model)
+    smallest = axes[0].next_legal(2 * axes[0].context + axes[0].step)
+    whole = TileRule(axes, 2000, 16)
+    small = TileRule(axes, smallest + extra, 16)
     assert len(whole.cover((height, width))) == 1
     expected = predict_probabilities(image, engine, whole, 1, classes=2)
     found = predict_probabilities(image, engine, small, 1, classes=2)
@@ -123,10 +147,81 @@ def test_tiled_equals_whole_image_prediction(
     assert (np.abs(expected[1] - expected[0])[differs] < 1e-5).all()
 
 
+def _logits(network: UNet, rule: TileRule, image: np.ndarray) -> np.ndarray:
+    """The network's scores of an image, tile by tile, in the precision of the image."""
+    result = np.zeros((network.config.classes, *image.shape[1:]))
+    for tile in rule.cover(image.shape[1:]):
+        pixels = torch.from_numpy(np.ascontiguousarray(read_mirrored(image, tile.read)))
+        with torch.no_grad():
+            found = network(pixels[None])["logits"][0].numpy()
+        result[(slice(None), *tile.write_slices)] = found[(slice(None), *tile.crop_slices)]
+    return result
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_networks_of_all_kinds_give_the_same_scores_however_they_are_tiled(seed: int) -> None:
+    pick = random.Random(seed)  # noqa: S311
+    dims = 3 if seed % 5 == 0 else 2
+    depth = 1 if dims == 3 else pick.randint(1, 3)
+    model = ModelConfig(
+        dims=dims, depth=depth, width=2, padding=pick.choice(["same", "valid"]),
+        kernels=[pick.choices([1, 3, 3], k=dims) for _ in range(depth + 1)],
+        strides=[pick.choices([1, 2, 2], k=dims) for _ in range(depth)],
+        convolutions=1 if dims == 3 else pick.randint(1, 2),
+        norm=pick.choice(["none", "batch"]), activation=pick.choice(["relu", "gelu"]),
+        block=pick.choice(["plain", "residual"]), attention=depth > 1 and pick.random() < 0.5,
+        down=pick.choice(["max", "stride"]), up=pick.choice(["transposed", "resize"]),
+        levels=pick.choice(["none", "fused"]),
+    )  # fmt: skip
+    assert geometry.is_exact(model)
+    network, axes = build_unet(model, seed=seed).double().eval(), geometry.axes_of(model)
+    tile = tuple(axis.next_legal(2 * axis.context + 2 * axis.step) + 1 for axis in axes)
+    shape = tuple(
+        pick.randint(n // 2, n + 3 * axis.step) for n, axis in zip(tile, axes, strict=True)
+    )
+    image = np.random.default_rng(seed).normal(size=(1, *shape))
+    small, whole = TileRule(axes, tile, 3), TileRule(axes, 2000, 3)
+    assert len(whole.cover(shape)) == 1
+    difference = np.abs(_logits(network, small, image) - _logits(network, whole, image)).max()
+    assert difference < 1e-9
+
+
+def test_the_halo_of_96_pixels_at_depth_four_is_enough() -> None:
+    network = build_unet(ModelConfig(width=2, norm="none"), seed=0).double().eval()
+    image = np.random.default_rng(0).normal(size=(1, 16, 480))
+    assert {axis.halo for axis in network.axes} == {96}
+    whole, tiles = TileRule(network.axes, 2000, 0), TileRule(network.axes, 224, 0)
+    assert len(tiles.cover((16, 480))) > 10
+    difference = np.abs(_logits(network, tiles, image) - _logits(network, whole, image)).max()
+    assert difference < 1e-9
+
+
+@pytest.mark.parametrize("change", [{"norm": "instance"}, {"squeeze_excitation": 4}], ids=str)
+def test_means_over_the_tile_make_the_result_depend_on_how_tiles_are_cut(
+    change: dict[str, object],
+) -> None:
+    network = build_unet(ModelConfig(depth=1, width=4, **change), seed=0).double().eval()
+    image = np.random.default_rng(0).normal(size=(1, 40, 80))
+    whole = _logits(network, TileRule(network.axes, 2000, 0), image)
+    found = _logits(network, TileRule(network.axes, 32, 0), image)
+    assert not geometry.is_exact(network.config)
+    assert np.abs(found - whole).max() > 1e-3
+
+
+def test_networks_whose_tiles_disagree_anyway_take_a_quarter_of_a_tile_as_context() -> None:
+    axes = geometry.axes_of(preset("isensee2021").model)
+    assert {axis.halo for axis in axes} == {640}
+    with pytest.raises(SizeError, match="at least 1408 px"):
+        TileRule(axes, 1024, 32).cover((3000, 3000))
+    middle = TileRule(axes, 1024, 32, exact=False).cover((3000, 3000))[7]
+    assert [read.size for read in middle.read] == [1024, 1024]
+    assert [crop.start for crop in middle.crop] == [256, 256]
+
+
 def test_whole_image_prediction_is_the_network_on_the_mirrored_image() -> None:
     network = build_unet(ModelConfig(depth=2, width=4), seed=3).eval()
     image = np.random.default_rng(1).normal(size=(1, 64, 48)).astype(np.float32)
-    rule = TileRule(depth=2, padding="same", tile_px=2000, mirror_px=8)
+    rule = TileRule(network.axes, tile_px=2000, mirror_px=8)
     found = predict_probabilities(image, torch_engine(network), rule, 1, classes=2)
     normal = (image - image.mean()) / image.std()
     padded = torch.from_numpy(np.pad(normal, ((0, 0), (8, 8), (8, 8)), mode="reflect"))[None]
@@ -135,7 +230,12 @@ def test_whole_image_prediction_is_the_network_on_the_mirrored_image() -> None:
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_depth_four_of_the_paper_reads_572_to_write_388() -> None:
-    tile = TileRule(depth=4, padding="valid", tile_px=572, mirror_px=0).cover((388, 388))[0]
+def test_the_papers_networks_read_what_the_papers_say() -> None:
+    axis = Axis((3,) * 5, (2,) * 4, padding="valid")
+    tile = TileRule((axis, axis), tile_px=572, mirror_px=0).cover((388, 388))[0]
     assert [read.size for read in tile.read] == [572, 572]
     assert [write.size for write in tile.write] == [388, 388]
+    axes = geometry.axes_of(preset("cicek2016").model)
+    tile = TileRule(axes, tile_px=(116, 132, 132), mirror_px=0).cover((28, 44, 44))[0]
+    assert [read.size for read in tile.read] == [116, 132, 132]
+    assert [write.size for write in tile.write] == [28, 44, 44]

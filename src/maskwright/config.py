@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import pydantic
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from maskwright.errors import ConfigError
+from maskwright.network_config import ModelConfig as ModelConfig
+from maskwright.network_config import Section as _Section
 
 FORMAT_VERSION = 1
 
-Padding = Literal["same", "valid"]
-Norm = Literal["none", "batch"]
 LossName = Literal["dice", "ce", "dice+ce"]
 Precision = Literal["auto", "float32", "bfloat16"]
 MaskKind = Literal["auto", "values", "bool", "palette", "rgb", "objects"]
@@ -28,32 +28,6 @@ MeasureGroup = Literal["surface", "objects", "partition", "topology", "calibrati
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class ModelConfig(_Section):
-    """The network.
-
-    Args:
-        channels: Channels of the image.
-        classes: Classes of the mask, background included.
-        depth: Number of poolings; a network of depth 4 has five levels.
-        width: Channels of the first level; each level below doubles them.
-        padding: ``same`` keeps the size, ``valid`` is the published, unpadded network.
-        norm: Normalisation after each 3×3 convolution.
-        dropout: Probability of dropping a value at the two lowest levels of the encoder.
-    """
-
-    channels: Annotated[int, Field(ge=1, le=64)] = 1
-    classes: Annotated[int, Field(ge=2, le=255)] = 2
-    depth: Annotated[int, Field(ge=1, le=8)] = 4
-    width: Annotated[int, Field(ge=1, le=1024)] = 16
-    padding: Padding = "same"
-    norm: Norm = "batch"
-    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
 
 
 class DataConfig(_Section):

@@ -9,8 +9,9 @@
         ▲ mirrored          0 (border of the image)
 
 The kept parts of neighbouring tiles touch and never overlap. Every ``read`` starts on the same
-grid of 2^depth pixels, so a pixel is pooled with the same neighbours whichever tile computes it:
-with a context of at least the receptive field's radius all tilings agree, without seams.
+grid of the poolings, so a pixel is pooled with the same neighbours whichever tile computes it:
+with the context that :class:`maskwright.geometry.Axis` counts all tilings agree, without seams.
+Axes are independent of each other, so images and volumes are tiled alike.
 """
 
 from __future__ import annotations
@@ -59,29 +60,43 @@ class Tile:
     crop: tuple[Interval, ...]
     write: tuple[Interval, ...]
 
+    @property
+    def crop_slices(self) -> tuple[slice, ...]:
+        """``crop`` as an index."""
+        return tuple(interval.slice for interval in self.crop)
+
+    @property
+    def write_slices(self) -> tuple[slice, ...]:
+        """``write`` as an index."""
+        return tuple(interval.slice for interval in self.write)
+
 
 @dataclass(frozen=True)
 class TileRule:
-    """How a network may be tiled.
+    """How a network may be tiled, each axis by its own rule.
 
     Args:
-        depth: Number of poolings.
-        padding: ``same`` or ``valid``.
-        tile_px: Largest side of the network's input.
-        mirror_px: How far the image is mirrored beyond its border for a ``same`` network;
-            rounded up to 2^depth. Beyond that the network's own zero padding begins, wherever
-            tiles lie. A ``valid`` network always mirrors as much as it loses.
+        axes: The network's axes, see :func:`maskwright.geometry.axes_of`.
+        tile_px: Largest size of the network's input, one number for all axes or one for each.
+        mirror_px: How far the image is mirrored beyond its border for a ``same`` network, one
+            number for all axes or one for each; rounded up to the grid. Beyond that the network's
+            own zero padding begins, wherever tiles lie. A ``valid`` network always mirrors as much
+            as it loses.
+        exact: Whether all tilings must agree. Otherwise, as for networks that take means over the
+            whole tile (:func:`maskwright.geometry.is_exact`), at most a quarter of a tile is
+            context on either side beyond what the network loses.
 
     Example:
-        >>> rule = TileRule(depth=4, padding="valid", tile_px=572, mirror_px=0)
-        >>> [tile.read[0].size for tile in rule.cover((388,))]
-        [572]
+        >>> axis = geometry.Axis((3,) * 5, (2,) * 4, padding="valid")
+        >>> rule = TileRule((axis, axis), tile_px=572, mirror_px=0)
+        >>> [read.size for read in rule.cover((388, 388))[0].read]
+        [572, 572]
     """
 
-    depth: int
-    padding: str
-    tile_px: int
-    mirror_px: int
+    axes: tuple[geometry.Axis, ...]
+    tile_px: int | tuple[int, ...]
+    mirror_px: int | tuple[int, ...]
+    exact: bool = True
 
     def cover(self, shape: tuple[int, ...]) -> list[Tile]:
         """Tiles for an image of this shape, in row-major order.
@@ -92,59 +107,76 @@ class TileRule:
         Raises:
             SizeError: When ``tile_px`` leaves nothing to keep.
         """
-        axes = [list(self._cover_axis(size)) for size in shape]
+        count = len(self.axes)
+        axes = [
+            list(_cover_axis(axis, size, tile_px, mirror_px, self._context(axis, tile_px)))
+            for axis, size, tile_px, mirror_px in zip(
+                self.axes,
+                shape,
+                _each(self.tile_px, count),
+                _each(self.mirror_px, count),
+                strict=True,
+            )
+        ]
         return [
             Tile(*(tuple(part[i] for part in parts) for i in range(3))) for parts in product(*axes)
         ]
 
-    def _cover_axis(self, size: int) -> Iterator[tuple[Interval, Interval, Interval]]:
-        step = geometry.divisor(self.depth)
-        loss = geometry.border_loss(self.depth, self.padding)
-        longest = _round_up(size, step)
-        largest = geometry.previous_legal_size(self.tile_px, self.depth, self.padding) or 0
-        domain: Interval | None = None
-        if self.padding == "valid":
-            context = loss
-            whole = largest - 2 * context >= size
-            longest = size if whole else longest
-        else:
-            context = geometry.halo(self.depth)
-            mirror = _round_up(self.mirror_px, step)
-            domain = Interval(-mirror, longest + mirror)
-            whole = domain.size <= self.tile_px
-        if whole:
-            kept = longest
-        else:
-            kept = self._kept_per_tile(largest, context, step)
-            # Equal tiles rather than a narrow last one: less context is computed twice.
-            kept = min(kept, _round_up(-(-size // -(-size // kept)), step))
-        for start in range(0, size, kept):
-            stop = min(start + kept, size)
-            first = start - context
-            last = first + geometry.next_legal_size(
-                min(kept, longest - start) + 2 * context, self.depth, self.padding
-            )
-            if domain is not None:
-                first, last = max(first, domain.start), min(last, domain.stop)
-            origin = first + loss
-            yield (
-                Interval(first, last),
-                Interval(start - origin, stop - origin),
-                Interval(start, stop),
-            )
+    def _context(self, axis: geometry.Axis, tile_px: int) -> int:
+        quarter = tile_px // 4 // axis.step * axis.step
+        return axis.context if self.exact else axis.border_loss + min(axis.halo, quarter)
 
-    def _kept_per_tile(self, largest: int, context: int, step: int) -> int:
-        kept = (largest - 2 * context) // step * step
-        if kept < step:
-            smallest = geometry.next_legal_size(step + 2 * context, self.depth, self.padding)
-            raise SizeError(
-                "tile-too-small",
-                "--tile",
-                expected=f"at least {smallest} px, since {context} px on each side are context",
-                found=f"{self.tile_px} px",
-                remedy=f"use {smallest} or more",
-            )
-        return kept
+
+def _each(value: int | tuple[int, ...], count: int) -> tuple[int, ...]:
+    return (value,) * count if isinstance(value, int) else value
+
+
+def _cover_axis(
+    axis: geometry.Axis, size: int, tile_px: int, mirror_px: int, context: int
+) -> Iterator[tuple[Interval, Interval, Interval]]:
+    step = axis.step
+    longest = _round_up(size, step)
+    largest = axis.previous_legal(tile_px) or 0
+    domain: Interval | None = None
+    if axis.padding == "valid":
+        whole = largest - 2 * context >= size
+        longest = size if whole else longest
+    else:
+        mirror = _round_up(mirror_px, step)
+        domain = Interval(-mirror, longest + mirror)
+        whole = domain.size <= tile_px
+    if whole:
+        kept = longest
+    else:
+        kept = _kept_per_tile(axis, largest, tile_px, context)
+        # Equal tiles rather than a narrow last one: less context is computed twice.
+        kept = min(kept, _round_up(-(-size // -(-size // kept)), step))
+    for start in range(0, size, kept):
+        stop = min(start + kept, size)
+        first = start - context
+        last = first + axis.next_legal(min(kept, longest - start) + 2 * context)
+        if domain is not None:
+            first, last = max(first, domain.start), min(last, domain.stop)
+        origin = first + axis.border_loss
+        yield (
+            Interval(first, last),
+            Interval(start - origin, stop - origin),
+            Interval(start, stop),
+        )
+
+
+def _kept_per_tile(axis: geometry.Axis, largest: int, tile_px: int, context: int) -> int:
+    kept = (largest - 2 * context) // axis.step * axis.step
+    if kept < axis.step:
+        smallest = axis.next_legal(axis.step + 2 * context)
+        raise SizeError(
+            "tile-too-small",
+            "--tile",
+            expected=f"at least {smallest} px, since {context} px on each side are context",
+            found=f"{tile_px} px",
+            remedy=f"use {smallest} or more",
+        )
+    return kept
 
 
 def _round_up(size: int, step: int) -> int:
@@ -178,11 +210,11 @@ def read_mirrored(array_CYX: NDArray[Any], read: tuple[Interval, ...]) -> NDArra
     """Cut a window that may leave the image, mirrored where it does.
 
     Args:
-        array_CYX: Image, shape ``(C, Y, X)``.
-        read: Intervals along Y and X.
+        array_CYX: Image, shape ``(C, Y, X)``, or volume, shape ``(C, Z, Y, X)``.
+        read: Intervals along its last axes.
 
     Returns:
-        Window of shape ``(C, read[0].size, read[1].size)``; a view where it lies inside.
+        Window of the sizes of ``read``; a view where it lies inside.
     """
     for offset, interval in enumerate(read):
         axis = array_CYX.ndim - len(read) + offset

@@ -282,7 +282,7 @@ def test_describe_prints_the_papers_network_and_refuses_illegal_inputs() -> None
     message = refused(maskwright("describe", "--input", "500"), "size-illegal")
     assert "496 or 512" in message
     values = json.loads(maskwright("describe", "--json").stdout)
-    assert values["layers"][-1]["size"] == values["output_px"] == 256
+    assert values["layers"][-1]["shape"] == values["output_px"] == [256, 256]
 
 
 def test_every_command_has_help_with_an_example() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch.nn import functional
 
 from maskwright.config import ModelConfig
 from maskwright.errors import RunError
@@ -19,6 +21,7 @@ from maskwright.nn.checkpoint import (
     write_checkpoint,
     write_model,
 )
+from maskwright.nn.presets import preset
 from maskwright.nn.unet import build_unet
 
 CONFIG = ModelConfig(depth=1, width=2)
@@ -128,3 +131,62 @@ def test_an_interrupted_write_leaves_the_old_file(
     with pytest.raises(Exception, match="space"):
         write_checkpoint(tmp_path, _state(2))
     assert [p.name for p in tmp_path.iterdir()] == ["step_00000001.safetensors"]
+
+
+def _first_format(image: torch.Tensor, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The network as it was before it had options, written out from the names of its tensors."""
+
+    def block(features: torch.Tensor, place: str) -> torch.Tensor:
+        for conv, norm in ((0, 1), (3, 4)):
+            t = {k.rsplit(".", 1)[1]: v for k, v in tensors.items() if f"{place}.{norm}." in k}
+            features = functional.conv2d(features, tensors[f"{place}.{conv}.weight"], padding=1)
+            features = functional.batch_norm(
+                features, t["running_mean"], t["running_var"], t["weight"], t["bias"]
+            ).relu()
+        return features
+
+    skip = block(image, "encoder.0")
+    features = block(functional.max_pool2d(skip, 2), "encoder.1")
+    features = functional.conv_transpose2d(
+        features, tensors["upsample.0.weight"], tensors["upsample.0.bias"], stride=2
+    )
+    features = block(torch.cat([skip, features], 1), "decoder.0")
+    return functional.conv2d(features, tensors["head.weight"], tensors["head.bias"])
+
+
+def test_weights_and_configuration_of_the_first_format_open_unchanged(tmp_path: Path) -> None:
+    shapes: dict[str, tuple[int, ...]] = {
+        "upsample.0.weight": (4, 2, 2, 2),
+        "upsample.0.bias": (2,),
+        "head.weight": (2, 2, 1, 1),
+        "head.bias": (2,),
+    }
+    for place, inner, outer in (("encoder.0", 1, 2), ("encoder.1", 2, 4), ("decoder.0", 4, 2)):
+        shapes[f"{place}.0.weight"] = (outer, inner, 3, 3)
+        shapes[f"{place}.3.weight"] = (outer, outer, 3, 3)
+        for norm in (1, 4):
+            for name in ("weight", "bias", "running_mean", "running_var"):
+                shapes[f"{place}.{norm}.{name}"] = (outer,)
+    generator = torch.Generator().manual_seed(0)
+    tensors = {name: torch.rand(shape, generator=generator) for name, shape in shapes.items()}
+    stored = dict(tensors)
+    for place in ("encoder.0", "encoder.1", "decoder.0"):
+        for norm in (1, 4):
+            stored[f"{place}.{norm}.num_batches_tracked"] = torch.tensor(5)
+    model = {"channels": 1, "classes": 2, "depth": 1, "width": 2, "padding": "same",
+             "norm": "batch", "dropout": 0.0}  # fmt: skip
+    facts = json.dumps({"step": 5, "model": model})
+    save_file(stored, tmp_path / "model.safetensors", metadata={"maskwright": facts})
+    network, _ = read_model(tmp_path / "model.safetensors")
+    assert network.config == CONFIG
+    image = torch.rand(1, 1, 8, 12, generator=generator)
+    with torch.no_grad():
+        torch.testing.assert_close(network(image)["logits"], _first_format(image, tensors))
+
+
+def test_the_unpadded_network_of_the_first_format_keeps_its_names() -> None:
+    names = {name for name, _ in build_unet(preset("ronneberger2015").model).named_parameters()}
+    blocks = [f"{part}.{level}.{layer}" for part, levels in (("encoder", 5), ("decoder", 4))
+              for level in range(levels) for layer in (0, 2)]  # fmt: skip
+    places = [*blocks, *(f"upsample.{level}" for level in range(4)), "head"]
+    assert names == {f"{place}.{kind}" for place in places for kind in ("weight", "bias")}

@@ -65,3 +65,17 @@ def test_the_most_probable_class_prefers_the_lower_on_a_tie() -> None:
     three = np.array([[[0.4, 0.1]], [[0.4, 0.2]], [[0.2, 0.7]]], np.float32)
     assert most_probable(two).tolist() == [[0, 1]]
     assert most_probable(three).tolist() == [[0, 2]]
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+def test_volumes_levels_and_overlapping_classes_are_predicted_too(
+    precision: str, layout: str
+) -> None:
+    model = ModelConfig(dims=3, depth=2, width=8, levels="fused", output="sigmoid", image_classes=2)
+    network = build_unet(model, seed=0).eval()
+    tile = np.random.default_rng(0).normal(size=(1, 1, 8, 16, 12)).astype(np.float32)
+    with torch.no_grad():
+        expected = network(torch.from_numpy(tile))["logits"].sigmoid().numpy()
+    found = torch_engine(network, layout=layout, precision=precision)(tile)
+    np.testing.assert_allclose(found, expected, atol=1e-5 if precision == "float32" else 0.05)

@@ -47,7 +47,12 @@ ObjectIds = Annotated[
     typer.Option("--objects/--no-objects", help="Mask values number objects [default: look]."),
 ]
 Seed = Annotated[int | None, typer.Option(help="Seed of everything random.", show_default="0")]
-Preset = Annotated[str, typer.Option(help="unet or ronneberger2015.")]
+Preset = Annotated[
+    str,
+    typer.Option(
+        help="unet, small, fused, attention, residual, ronneberger2015, cicek2016 or isensee2021."
+    ),
+]
 
 
 @contextmanager

@@ -155,7 +155,8 @@ def predict(
 def describe(
     preset: Preset = "unet",
     input_px: Annotated[
-        int | None, typer.Option("--input", min=1, help="Side of a square input in pixels.")
+        str | None,
+        typer.Option("--input", help="Size in pixels: 572, or one number an axis, 116x132x132."),
     ] = None,
     settings: Settings = None,
     as_json: Json = False,

@@ -62,7 +62,7 @@ def write_bioimageio(
     Raises:
         MaskwrightError: ``extra-missing`` without the package onnx.
     """
-    shape = [_smallest(axis) for axis in facts.axes]
+    shape = [_smallest(facts, axis) for axis in facts.axes]
     test_input = _centre(image_CS, shape)[None].astype(np.float32)
     files = {
         "weights.onnx": onnx_bytes(graph.only("logits"), facts),
@@ -78,9 +78,15 @@ def write_bioimageio(
             archive.writestr(file, content)
 
 
-def _smallest(axis: AxisFacts) -> int:
+def _halo(facts: ModelFacts, axis: AxisFacts) -> int:
+    """The exact halo, or what is affordable where it is too wide or no halo is exact."""
+    affordable = facts.exact and facts.dims == 2
+    return axis.halo if affordable else min(axis.halo, axis.divisor)
+
+
+def _smallest(facts: ModelFacts, axis: AxisFacts) -> int:
     """The smallest input of which something is left inside the halo."""
-    return axis.next_legal(2 * axis.border_loss + 2 * axis.halo + axis.divisor)
+    return axis.next_legal(2 * axis.border_loss + 2 * _halo(facts, axis) + axis.divisor)
 
 
 def _centre(image_CS: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
@@ -137,7 +143,7 @@ def _description(facts: ModelFacts, name: str, files: dict[str, bytes]) -> dict[
                         {
                             "type": "space",
                             "id": axis.name,
-                            "size": {"min": _smallest(axis), "step": axis.divisor},
+                            "size": {"min": _smallest(facts, axis), "step": axis.divisor},
                         }
                         for axis in facts.axes
                     ),
@@ -159,7 +165,7 @@ def _description(facts: ModelFacts, name: str, files: dict[str, bytes]) -> dict[
                 "axes": [
                     {"type": "batch"},
                     {"type": "channel", "channel_names": _identifiers(facts.labels.names)},
-                    *(_output_axis(axis) for axis in facts.axes),
+                    *(_output_axis(facts, axis) for axis in facts.axes),
                 ],
                 "data": {"type": "float32", "range": [0.0, 1.0]},
                 "test_tensor": file("test_output.npy"),
@@ -174,10 +180,11 @@ def _description(facts: ModelFacts, name: str, files: dict[str, bytes]) -> dict[
     }
 
 
-def _output_axis(axis: AxisFacts) -> dict[str, Any]:
+def _output_axis(facts: ModelFacts, axis: AxisFacts) -> dict[str, Any]:
     reference = {"tensor_id": "image", "axis_id": axis.name, "offset": -2 * axis.border_loss}
     values: dict[str, Any] = {"type": "space", "id": axis.name, "size": reference}
-    return values | ({"halo": axis.halo} if axis.halo else {})
+    halo = _halo(facts, axis)
+    return values | ({"halo": halo} if halo else {})
 
 
 def _title(name: str) -> str:

@@ -73,22 +73,35 @@ class ModelFacts:
     @property
     def dims(self) -> int:
         """2 for images, 3 for volumes."""
-        return len(self.axes)
+        return self.model.dims
 
     @property
     def activation(self) -> Literal["softmax", "sigmoid"]:
         """What turns ``logits`` into probabilities."""
-        return "softmax"
+        return self.model.output
 
     @property
     def axes(self) -> tuple[AxisFacts, ...]:
         """The spatial axes in the order of the array."""
-        depth, padding = self.model.depth, self.model.padding
-        smallest = geometry.next_legal_size(1, depth, padding)
-        halo = geometry.halo(depth) if padding == "same" else 0
-        loss = geometry.border_loss(depth, padding)
-        step = geometry.divisor(depth)
-        return tuple(AxisFacts(name, smallest, step, halo, loss) for name in "yx")
+        # One pixel at the lowest level has no deviation for these normalisations to divide by.
+        wider = self.model.norm in ("instance", "group")
+        return tuple(
+            AxisFacts(
+                name,
+                axis.next_legal(1) + wider * axis.step,
+                axis.step,
+                axis.halo,
+                axis.border_loss,
+            )
+            for name, axis in zip(
+                "zyx"[-self.model.dims :], geometry.axes_of(self.model), strict=True
+            )
+        )
+
+    @property
+    def exact(self) -> bool:
+        """Whether tiles with the halo give what the whole image gives."""
+        return geometry.is_exact(self.model)
 
     @property
     def labels(self) -> LabelMap:
@@ -124,6 +137,7 @@ class ModelFacts:
                 }
                 for axis in self.axes
             ],
+            "tiles_are_exact": self.exact,
             "mirror_px": self.predict.mirror_px,
             "classes": [
                 {"name": name, "mask_values": list(several), "color": "#%02x%02x%02x" % color}

@@ -1,84 +1,180 @@
-"""The U-Net; :func:`build_unet` is its only builder."""
+"""The U-Net; :func:`build_unet` is its only builder, in two and three dimensions."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
+from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
 
 from maskwright import geometry
 from maskwright.config import ModelConfig
-from maskwright.nn.blocks import ConvBlock, crop_to, fold_batch_norm, initialise
+from maskwright.geometry.channels import decoder_channels, encoder_channels, up_channels
+from maskwright.nn.blocks import (
+    CONVOLUTIONS,
+    MAX_POOLS,
+    AttentionGate,
+    ConvBlock,
+    Fusion,
+    ResidualBlock,
+    build_image_head,
+    build_up,
+    crop,
+)
+from maskwright.nn.weights import fold_batch_norms, initialise
+
+HEADS = ("head", "level_heads", "fusion", "image_head")
+"""Names of the modules that turn features into predictions."""
+
+
+class _Always(TypedDict):
+    logits: Tensor
+
+
+class Outputs(_Always, total=False):
+    """What a network returns: always ``logits``, the others where the configuration asks."""
+
+    levels: list[Tensor]
+    image_logits: Tensor
 
 
 class UNet(nn.Module):
-    """Encoder, decoder and skips of Ronneberger, Fischer and Brox 2015.
+    """Encoder, decoder and skips of Ronneberger, Fischer and Brox 2015, and its variations.
 
     Args:
         config: The network; see :class:`maskwright.config.ModelConfig`.
 
-    Source: arXiv 1505.04597, figure 1.
+    Source: arXiv 1505.04597, figure 1; in three dimensions Çiçek et al. 2016, arXiv 1606.06650.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        widths = [config.width << level for level in range(config.depth + 1)]
-        sources = [config.channels, *widths]
+        self.axes = geometry.axes_of(config)
+        depth, widths = config.depth, config.level_widths
+        pooled = config.down == "max"
+        one = (1,) * config.dims
         self.encoder = nn.ModuleList(
-            ConvBlock(inner, outer, config.padding, config.norm)
-            for inner, outer in zip(sources, widths, strict=False)
+            self._block(
+                encoder_channels(config, level),
+                level,
+                one if pooled or not level else config.level_strides[level - 1],
+            )
+            for level in range(depth + 1)
         )
-        self.pool = nn.MaxPool2d(2)
+        self.pool = nn.ModuleList(
+            MAX_POOLS[config.dims](stride) if pooled else nn.Identity()
+            for stride in config.level_strides
+        )
         self.dropout = nn.Dropout(config.dropout)
         self.upsample = nn.ModuleList(
-            nn.ConvTranspose2d(widths[level + 1], widths[level], 2, stride=2)
-            for level in range(config.depth)
+            build_up(config, level, *up_channels(config, level)) for level in range(depth)
         )
         self.decoder = nn.ModuleList(
-            ConvBlock(2 * width, width, config.padding, config.norm) for width in widths[:-1]
+            self._block(decoder_channels(config, level), level, one) for level in range(depth)
         )
-        self.head = nn.Conv2d(config.width, config.classes, 1)
+        gated = range(1, depth) if config.attention else ()
+        self.gates = nn.ModuleDict({str(level): AttentionGate(config, level) for level in gated})
+        point = CONVOLUTIONS[config.dims]
+        self.head = point(widths[0], config.classes, 1)
+        predicting = range(1, depth) if config.levels != "none" else ()
+        self.level_heads = nn.ModuleList(
+            point(widths[level], config.classes, 1) for level in predicting
+        )
+        self.fusion = (
+            Fusion(config, [self._level_crop(level) for level in predicting])
+            if config.levels == "fused"
+            else None
+        )
+        self.image_head = build_image_head(config) if config.image_classes else None
+        self._crops = [
+            tuple(zip(*(axis.skip_crop(level) for axis in self.axes), strict=True))
+            for level in range(depth)
+        ]
         initialise(self)
 
-    def features(self, image_BCYX: Tensor) -> Tensor:
-        """The last level's features, before the 1×1 convolution, shape ``(B, width, Y', X')``."""
+    def _block(self, channels: Sequence[int], level: int, stride: tuple[int, ...]) -> nn.Module:
+        kernel = self.config.level_kernels[level]
+        if self.config.block == "plain":
+            return ConvBlock(self.config, channels, kernel, stride)
+        crop_px = tuple(
+            axis.shortcut_crop(level, stride=step)
+            for axis, step in zip(self.axes, stride, strict=True)
+        )
+        return ResidualBlock(self.config, channels, kernel, stride, crop_px)
+
+    def _level_crop(self, level: int) -> tuple[int, ...]:
+        return tuple(axis.border_loss - axis.level_border(level) for axis in self.axes)
+
+    def features(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
+        """What the heads read.
+
+        Args:
+            image: Images, shape ``(B, C, *S)``.
+
+        Returns:
+            The features of the decoder's levels, the finest first (the finest alone where the
+            levels do not predict), and those of the lowest level.
+        """
         # Exporters record the operations of one size; legal sizes are for them to name.
-        if not (torch.jit.is_tracing() or torch.compiler.is_compiling()):
-            for size in image_BCYX.shape[-2:]:
-                geometry.check_size(
-                    size, self.config.depth, self.config.padding, subject="image size"
-                )
+        if not (torch._C._get_tracing_state() or torch.compiler.is_compiling()):
+            geometry.check_shape(image.shape[2:], self.config, subject="image size")
         depth = self.config.depth
         skips: list[Tensor] = []
-        features = image_BCYX
+        features = image
         for level, block in enumerate(self.encoder):
             if level:
-                features = self.pool(features)
+                features = self.pool[level - 1](features)
             features = block(features)
             if level >= depth - 1:
                 features = self.dropout(features)
             skips.append(features)
-        skips.pop()
+        lowest = skips.pop()
+        levels: list[Tensor] = []
         for level in reversed(range(depth)):
-            up = self.upsample[level](features)
-            features = self.decoder[level](torch.cat([crop_to(skips.pop(), up), up], dim=1))
-        return features
+            skip = self._gated(level, skips.pop(), features)
+            features = torch.cat([skip, self.upsample[level](features)], dim=1)
+            features = self.decoder[level](features)
+            if not level or self.config.levels != "none":
+                levels.insert(0, features)
+        return levels, lowest
 
-    def forward(self, image_BCYX: Tensor) -> dict[str, Tensor]:
+    def _gated(self, level: int, skip: Tensor, below: Tensor) -> Tensor:
+        before, after = self._crops[level]
+        if str(level) not in self.gates:
+            return crop(skip, [a + b for a, b in zip(before, after, strict=True)])
+        return crop(self.gates[str(level)](crop(skip, before), below), after)
+
+    def predictions(self, levels: Sequence[Tensor], lowest: Tensor) -> Outputs:
+        """Class scores from the features of :meth:`features`."""
+        scores = [self.head(levels[0])]
+        scores += [
+            head(features) for head, features in zip(self.level_heads, levels[1:], strict=True)
+        ]
+        outputs: Outputs = {"logits": scores[0] if self.fusion is None else self.fusion(scores)}
+        if self.config.levels != "none":
+            outputs["levels"] = scores
+        if self.image_head is not None:
+            outputs["image_logits"] = self.image_head(lowest)
+        return outputs
+
+    def forward(self, image: Tensor) -> Outputs:
         """Class scores of every pixel.
 
         Args:
-            image_BCYX: Images, shape ``(B, C, Y, X)``.
+            image: Images, shape ``(B, C, *S)`` with ``S`` = Y, X or Z, Y, X.
 
         Returns:
-            ``{"logits": (B, K, Y', X')}``.
+            ``logits`` of shape ``(B, K, *S')``; with ``levels`` the prediction of each level of
+            the decoder, the finest first, each at the level's own size; with ``image_classes``
+            the ``image_logits`` of shape ``(B, image_classes)``.
 
         Raises:
-            SizeError: When Y or X is not legal for this depth and padding.
+            SizeError: When a size is not legal for this network.
         """
-        return {"logits": self.head(self.features(image_BCYX))}
+        return self.predictions(*self.features(image))
 
 
 def build_unet(config: ModelConfig | None = None, *, seed: int | None = None) -> UNet:
@@ -89,12 +185,15 @@ def build_unet(config: ModelConfig | None = None, *, seed: int | None = None) ->
         seed: Seed of the weights; by default PyTorch's current random state is used.
 
     Returns:
-        An ordinary ``torch.nn.Module``: ``(B, C, Y, X)`` to ``{"logits": (B, K, Y', X')}``.
+        An ordinary ``torch.nn.Module``: ``(B, C, *S)`` to :class:`Outputs`.
 
     Example:
         >>> network = build_unet(ModelConfig(depth=2, width=4))
         >>> network(torch.zeros(1, 1, 64, 64))["logits"].shape
         torch.Size([1, 2, 64, 64])
+        >>> network = build_unet(ModelConfig(dims=3, depth=2, width=4, levels="fused"))
+        >>> [tuple(level.shape) for level in network(torch.zeros(1, 1, 8, 8, 8))["levels"]]
+        [(1, 2, 8, 8, 8), (1, 2, 4, 4, 4)]
     """
     if seed is None:
         return UNet(config or ModelConfig())
@@ -113,16 +212,17 @@ def fold(network: UNet) -> UNet:
         A network in evaluation mode with the same output, to rounding.
     """
     folded = copy.deepcopy(network).eval()
-    for block in (*folded.encoder, *folded.decoder):
-        layers = list(block.children())
-        kept: list[nn.Module] = []
-        for index, layer in enumerate(layers):
-            following = layers[index + 1] if index + 1 < len(layers) else None
-            if isinstance(layer, nn.Conv2d) and isinstance(following, nn.BatchNorm2d):
-                kept.append(fold_batch_norm(layer, following))
-            elif not isinstance(layer, nn.BatchNorm2d):
-                kept.append(layer)
-        block._modules.clear()
-        for index, layer in enumerate(kept):
-            block.add_module(str(index), layer)
+    fold_batch_norms(folded)
     return folded.requires_grad_(False)
+
+
+def memory_format(layout: str, dims: int) -> torch.memory_format:
+    """PyTorch's memory order for ``contiguous`` or ``channels_last`` tensors of so many axes.
+
+    Example:
+        >>> memory_format("channels_last", 3)
+        torch.channels_last_3d
+    """
+    if layout != "channels_last":
+        return torch.contiguous_format
+    return torch.channels_last if dims == 2 else torch.channels_last_3d

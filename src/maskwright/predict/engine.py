@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from maskwright.nn.unet import UNet, fold
+from maskwright.nn.unet import HEADS, UNet, fold, memory_format
 from maskwright.predict.predictor import Engine
 
 
@@ -17,8 +15,8 @@ def torch_engine(
 ) -> Engine:
     """A callable from tiles to probabilities; batch normalisation folded into the convolutions.
 
-    In ``bfloat16`` the convolutions run in that format; the 1×1 convolution and the softmax stay
-    in float32, so that probabilities are not rounded to 8 bits.
+    In ``bfloat16`` the convolutions run in that format; the predictions from their features and
+    the softmax (or sigmoid) stay in float32, so that probabilities are not rounded to 8 bits.
 
     Args:
         network: A trained network; it is copied and not changed.
@@ -26,7 +24,7 @@ def torch_engine(
         precision: ``float32`` or ``bfloat16``.
 
     Returns:
-        A callable from ``(B, C, Y, X)`` float32 to probabilities ``(B, K, Y', X')`` float32.
+        A callable from ``(B, C, *S)`` float32 to probabilities ``(B, K, *S')`` float32.
 
     Example:
         >>> from maskwright.nn.unet import build_unet
@@ -34,19 +32,23 @@ def torch_engine(
         >>> engine(np.zeros((1, 1, 32, 32), np.float32)).shape
         (1, 2, 32, 32)
     """
-    body = fold(network)
-    head = copy.deepcopy(body.head)
+    folded = fold(network)
     number = torch.bfloat16 if precision == "bfloat16" else torch.float32
-    order = torch.channels_last if layout == "channels_last" else torch.contiguous_format
-    body = body.to(dtype=number, memory_format=order)  # type: ignore[call-overload]
-    device = next(body.parameters()).device
+    order = memory_format(layout, network.config.dims)
+    for name, part in folded.named_children():
+        if name not in HEADS:
+            part.to(dtype=number, memory_format=order)  # type: ignore[call-overload]
+    device = next(folded.parameters()).device
 
     @torch.inference_mode()
-    def run(batch_BCYX: NDArray[np.float32]) -> NDArray[np.float32]:
-        batch = torch.from_numpy(np.ascontiguousarray(batch_BCYX)).to(device, number)
-        features = body.features(batch.contiguous(memory_format=order))
-        logits_BKYX = head(features.float())
-        probabilities: NDArray[np.float32] = logits_BKYX.softmax(1).cpu().numpy()
+    def run(batch_BCS: NDArray[np.float32]) -> NDArray[np.float32]:
+        batch = torch.from_numpy(np.ascontiguousarray(batch_BCS)).to(device, number)
+        levels, lowest = folded.features(batch.contiguous(memory_format=order))
+        found = folded.predictions([level.float() for level in levels], lowest.float())
+        logits_BKS = found["logits"]
+        overlapping = network.config.output == "sigmoid"
+        probabilities_BKS = logits_BKS.sigmoid() if overlapping else logits_BKS.softmax(1)
+        probabilities: NDArray[np.float32] = probabilities_BKS.cpu().numpy()
         return probabilities
 
     return run

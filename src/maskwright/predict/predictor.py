@@ -18,7 +18,7 @@ from maskwright.data import intensity
 from maskwright.tiling import Tile, read_mirrored
 
 Engine = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""From a batch of tiles ``(B, C, Y, X)`` to probabilities ``(B, K, Y', X')``."""
+"""From a batch of tiles ``(B, C, *S)`` to probabilities ``(B, K, *S')``."""
 
 Normaliser = Callable[[NDArray[Any], int], Callable[[NDArray[Any]], NDArray[np.float32]]]
 """From a whole image and the network's channels to what normalises a block of that image."""
@@ -47,7 +47,7 @@ def predict_tiles(
     """Probabilities tile by tile, each cropped to what is kept.
 
     Args:
-        image_CYX: Image in its own data type.
+        image_CYX: Image in its own data type; a volume has its Z axis before Y.
         engine: The network.
         rule: How it may be tiled.
         channels: Channels the network takes.
@@ -57,11 +57,10 @@ def predict_tiles(
         The tile and its probabilities, shape ``(K, Y, X)`` of the tile's ``write``.
     """
     normalised = normalise(image_CYX, channels)
-    for tile in rule.cover((image_CYX.shape[-2], image_CYX.shape[-1])):
+    for tile in rule.cover(image_CYX.shape[1:]):
         pixels = read_mirrored(image_CYX, tile.read)
         probabilities_KYX = engine(normalised(pixels)[None])[0]
-        rows, columns = tile.crop
-        yield tile, probabilities_KYX[:, rows.slice, columns.slice]
+        yield tile, probabilities_KYX[(slice(None), *tile.crop_slices)]
 
 
 def predict_classes(
@@ -76,7 +75,7 @@ def predict_classes(
     """The most probable class of every pixel; memory beyond the result is that of one tile.
 
     Args:
-        image_CYX: Image in its own data type.
+        image_CYX: Image in its own data type; a volume has its Z axis before Y.
         engine: The network.
         rule: How it may be tiled.
         channels: Channels the network takes.
@@ -89,18 +88,17 @@ def predict_classes(
     Example:
         >>> def dark(batch):
         ...     return np.concatenate([(batch >= 0), (batch < 0)], axis=1).astype(np.float32)
+        >>> from maskwright.geometry import Axis
         >>> from maskwright.tiling import TileRule
-        >>> rule = TileRule(depth=1, padding="same", tile_px=64, mirror_px=0)
+        >>> axis = Axis(kernels=(3, 3), strides=(2,))
+        >>> rule = TileRule((axis, axis), tile_px=64, mirror_px=0)
         >>> image = np.array([[[0, 9], [9, 0]]], np.uint8)
         >>> predict_classes(image, dark, rule, channels=1).tolist()
         [[1, 0], [0, 1]]
     """
-    classes_YX = np.empty(image_CYX.shape[-2:], np.uint8)
-    for tile, probabilities_KYX in predict_tiles(
-        image_CYX, engine, rule, channels, normalise
-    ):
-        rows, columns = tile.write
-        classes_YX[rows.slice, columns.slice] = most_probable(probabilities_KYX)
+    classes_YX = np.empty(image_CYX.shape[1:], np.uint8)
+    for tile, probabilities_KYX in predict_tiles(image_CYX, engine, rule, channels, normalise):
+        classes_YX[tile.write_slices] = most_probable(probabilities_KYX)
         if on_tile is not None:
             on_tile()
     return classes_YX
@@ -119,7 +117,7 @@ def predict_probabilities(
     """The probability of every class at every pixel.
 
     Args:
-        image_CYX: Image in its own data type.
+        image_CYX: Image in its own data type; a volume has its Z axis before Y.
         engine: The network.
         rule: How it may be tiled.
         channels: Channels the network takes.
@@ -130,12 +128,9 @@ def predict_probabilities(
     Returns:
         Probabilities, shape ``(K, Y, X)``, summing to one.
     """
-    result_KYX = np.empty((classes, *image_CYX.shape[-2:]), np.float32)
-    for tile, probabilities_KYX in predict_tiles(
-        image_CYX, engine, rule, channels, normalise
-    ):
-        rows, columns = tile.write
-        result_KYX[:, rows.slice, columns.slice] = probabilities_KYX
+    result_KYX = np.empty((classes, *image_CYX.shape[1:]), np.float32)
+    for tile, probabilities_KYX in predict_tiles(image_CYX, engine, rule, channels, normalise):
+        result_KYX[(slice(None), *tile.write_slices)] = probabilities_KYX
         if on_tile is not None:
             on_tile()
     return result_KYX

@@ -17,7 +17,7 @@ from maskwright.config import TrainConfig
 from maskwright.data.augment import apply_augmentation, draw_augmentation
 from maskwright.data.sampler import Patches, PatchSampler, Prefetch
 from maskwright.errors import Interrupted, RunError, TrainingError
-from maskwright.geometry import border_loss
+from maskwright.nn.blocks import crop
 from maskwright.nn.checkpoint import (
     State,
     load_tensors,
@@ -26,7 +26,7 @@ from maskwright.nn.checkpoint import (
     write_model,
 )
 from maskwright.nn.losses import loss_and_dice
-from maskwright.nn.unet import UNet
+from maskwright.nn.unet import UNet, memory_format
 from maskwright.progress import Events
 from maskwright.train.diagnosis import Validation, diagnose
 from maskwright.train.schedule import average_decay, learning_rate, validation_steps
@@ -56,12 +56,12 @@ class Stepper:
 
     def __init__(self, network: UNet, config: TrainConfig, layout: str, precision: str) -> None:
         self.config = config
-        self.format = torch.channels_last if layout == "channels_last" else torch.contiguous_format
+        self.format = memory_format(layout, network.config.dims)
         self.precision = precision
         self.network = network.to(memory_format=self.format)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.device = next(network.parameters()).device
-        self._border_px = border_loss(network.config.depth, network.config.padding)
+        self._border_px = tuple(axis.border_loss for axis in network.axes)
         decayed = [p for p in network.parameters() if p.ndim > 1]
         others = [p for p in network.parameters() if p.ndim <= 1]
         self.optimiser = torch.optim.AdamW(
@@ -80,8 +80,7 @@ class Stepper:
         generator = torch.Generator().manual_seed(_step_seed(self.config.seed, step))
         drawn = draw_augmentation(self.config.augment, image.shape[0], generator)
         image, truth = apply_augmentation(drawn, image, truth)
-        border = self._border_px
-        return image, truth[..., border:-border, border:-border] if border else truth
+        return image, crop(truth, self._border_px)
 
     def update(self, image_BCYX: Tensor, truth_BYX: Tensor, step: int, rate: float) -> StepResult:
         """One update of the weights and of their average.
@@ -148,10 +147,9 @@ class Stepper:
 
 
 def _format_of(parameter: Tensor) -> torch.memory_format:
-    channels_last = parameter.ndim == 4 and parameter.is_contiguous(
-        memory_format=torch.channels_last
-    )
-    return torch.channels_last if channels_last else torch.contiguous_format
+    orders = {4: torch.channels_last, 5: torch.channels_last_3d}
+    order = orders.get(parameter.ndim, torch.contiguous_format)
+    return order if parameter.is_contiguous(memory_format=order) else torch.contiguous_format
 
 
 def _step_seed(seed: int, step: int) -> int:

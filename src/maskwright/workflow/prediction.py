@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from maskwright import geometry
 from maskwright.config import DataConfig, PredictConfig, validate
 from maskwright.data.files import find_images
 from maskwright.data.intensity import select_channels
@@ -46,7 +47,7 @@ UNCERTAINTY_NAME = "uncertainty"
 TRUST_NAME = "trust.csv"
 # Up to so many pixels the probabilities of an image are held, to say how much to trust its mask.
 _TRUSTED_PX = 1 << 25
-_MEASURED_PX = 256
+_MEASURED_PX = {2: 256, 3: 32}
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,14 @@ class Predictor:
             tile: Overrides the largest side of a tile.
         """
         model = network.config
-        rule = TileRule(model.depth, model.padding, tile or config.tile_px, config.mirror_px)
-        side = max(read.size for read in rule.cover((_MEASURED_PX,))[0].read)
-        blank = np.zeros((1, model.channels, side, side), np.float32)
+        rule = TileRule(
+            geometry.axes_of(model),
+            tile or config.tile_px,
+            config.mirror_px,
+            exact=geometry.is_exact(model),
+        )
+        sample = rule.cover((_MEASURED_PX[model.dims],) * model.dims)[0]
+        blank = np.zeros((1, model.channels, *(read.size for read in sample.read)), np.float32)
         options = candidates("channels_last", config.precision)
         engines = {
             option: torch_engine(network, layout=option.layout, precision=option.precision)
@@ -88,7 +94,7 @@ class Predictor:
         chosen, _ = fastest(options, lambda option: lambda: _run(engines[option], blank))
         return Predictor(engines[chosen], rule, model.channels, model.classes, str(chosen))
 
-    def tiles(self, size: tuple[int, int]) -> int:
+    def tiles(self, size: tuple[int, ...]) -> int:
         """How many tiles an image of this size takes."""
         return len(self.rule.cover(size))
 

@@ -197,7 +197,7 @@ def _numerics(config: RunConfig, metrics: Mapping[str, Any]) -> str:
 def _plan(config: RunConfig, events: list[Event]) -> list[tuple[str, str]]:
     """What was chosen for this data, this machine and this time, and why."""
     model, train = config.model, config.train
-    reach = geometry.receptive_field(model.depth)
+    reach = max(axis.receptive_field for axis in geometry.axes_of(model))
     told = [str(event["text"]) for event in events if event["kind"] == "message"]
     steps = next((t for t in told if t.startswith("One step takes")), "the number that was asked")
     numbers = next((t for t in told if t.startswith("Convolutions run")), "as asked for")
@@ -212,7 +212,7 @@ def _plan(config: RunConfig, events: list[Event]) -> list[tuple[str, str]]:
         (
             f"patches of {train.patch_px} pixels, {train.batch} at a time",
             "as large as the images and the setting allow; a multiple of "
-            f"{2**model.depth}, so that every pooling is even",
+            f"{max(axis.step for axis in geometry.axes_of(model))}, so that every pooling is even",
         ),
         (
             f"{train.foreground_share:.0%} of the patches around a class drawn evenly",
@@ -264,24 +264,24 @@ def _commands(run: Run, metrics: Mapping[str, Any]) -> list[str]:
 
 def _value(value: Any) -> str:
     if isinstance(value, list):
-        return ",".join(str(part) for part in value)
+        return ",".join("x".join(map(str, p)) if isinstance(p, list) else str(p) for p in value)
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def _model(config: RunConfig, metrics: Mapping[str, Any]) -> dict[str, str]:
     model = config.model
-    side = geometry.next_legal_size(config.train.patch_px, model.depth, model.padding)
-    layers = geometry.layer_table(side, **model.model_dump(exclude={"dropout"}))
+    patch = geometry.next_legal_shape((config.train.patch_px,) * model.dims, model)
+    layers = geometry.layer_table(patch, model)
     parameters = sum(layer.parameters for layer in layers)
     gigaflops = 2 * sum(layer.macs for layer in layers) / 1e9
     kind = "padded" if model.padding == "same" else "unpadded, as published"
     chosen = metrics["model_step"]
     return {
         "network": f"U-Net, {kind}",
-        "depth and width": f"{model.depth} poolings, {model.width} channels at the top",
+        "depth and width": f"{model.depth} poolings, {model.level_widths[0]} channels at the top",
         "normalisation": model.norm,
         "parameters": f"{parameters:,}",
-        "operations": f"{gigaflops:.1f} GFLOPs for one {side}×{side} patch",
-        "receptive field": f"{geometry.receptive_field(model.depth)} pixels",
+        "operations": f"{gigaflops:.1f} GFLOPs for one {'×'.join(map(str, patch))} patch",
+        "receptive field": f"{max(a.receptive_field for a in geometry.axes_of(model))} pixels",
         "weights": f"of step {chosen} (best on validation)" if chosen else "best on validation",
     }

@@ -240,6 +240,14 @@ def _fit_to_data(config: RunConfig, report: CheckReport) -> RunConfig:
             found="none",
             remedy="run `maskwright check` and follow its remedies",
         )
+    if config.model.dims != 2:
+        raise ConfigError(
+            "config-dims",
+            "--set dims",
+            expected="2, since training reads images",
+            found=str(config.model.dims),
+            remedy="choose a preset of two dimensions or set dims=2",
+        )
     model = config.model.model_copy(
         update={"channels": report.channels, "classes": label_map.classes}
     )
@@ -250,10 +258,16 @@ def _fit_to_data(config: RunConfig, report: CheckReport) -> RunConfig:
 
 
 def _patch(train: TrainConfig, model: ModelConfig, largest_px: int) -> int:
-    geometry.check_size(train.patch_px, model.depth, model.padding, subject="--set patch_px")
-    border = geometry.border_loss(model.depth, model.padding)
-    needed = geometry.next_legal_size(largest_px + 2 * border, model.depth, model.padding)
-    return min(train.patch_px, needed)
+    geometry.check_shape((train.patch_px,) * model.dims, model, subject="--set patch_px")
+    axes = geometry.axes_of(model)
+    smaller = range(largest_px + 2 * _border_px(model), train.patch_px)
+    legal = (size for size in smaller if all(axis.is_legal(size) for axis in axes))
+    return next(legal, train.patch_px)
+
+
+def _border_px(model: ModelConfig) -> int:
+    """What the network loses on each side of a patch, at most."""
+    return max(axis.border_loss for axis in geometry.axes_of(model))
 
 
 def _sampler(sources: Sequence[Source], config: RunConfig) -> PatchSampler:
@@ -264,7 +278,7 @@ def _sampler(sources: Sequence[Source], config: RunConfig) -> PatchSampler:
         classes=model.classes,
         batch=train_config.batch,
         patch_px=train_config.patch_px,
-        border_px=geometry.border_loss(model.depth, model.padding),
+        border_px=_border_px(model),
         foreground_share=train_config.foreground_share,
         seed=train_config.seed,
     )
