@@ -6,6 +6,7 @@ own data type in memory and only the block at work becomes float.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -42,11 +43,11 @@ class Intensity:
 def measure(array_CYX: NDArray[Any], channels: int) -> Intensity:
     """Mean and standard deviation of each channel.
 
-    Sums are taken in float64 over blocks of rows, deviations from the mean in a second pass, so
-    that a large offset costs no precision.
+    Sums are taken in float64 over blocks of rows or slices, deviations from the mean in a second
+    pass, so that a large offset costs no precision.
 
     Args:
-        array_CYX: Pixels of any real data type, shape ``(C, Y, X)``.
+        array_CYX: Pixels of any real data type, shape ``(C, Y, X)`` or ``(C, Z, Y, X)``.
         channels: Channels of the network, see :func:`select_channels`.
 
     Returns:
@@ -60,7 +61,7 @@ def measure(array_CYX: NDArray[Any], channels: int) -> Intensity:
         Intensity(mean=(2.0,), std=(1.0,))
     """
     selected_CYX = select_channels(array_CYX, channels)
-    pixels = selected_CYX.shape[1] * selected_CYX.shape[2]
+    pixels = math.prod(selected_CYX.shape[1:])
     mean, std = [], []
     for plane_YX in selected_CYX:
         centre = sum(float(block.sum(dtype=np.float64)) for block in _blocks(plane_YX)) / pixels
@@ -78,12 +79,12 @@ def apply(array_CYX: NDArray[Any], intensity: Intensity, channels: int) -> NDArr
     """Normalise a block of an image: ``(value − mean) / std``.
 
     Args:
-        array_CYX: A block of the image, shape ``(C, Y, X)``.
+        array_CYX: A block of the image, shape ``(C, Y, X)`` or ``(C, Z, Y, X)``.
         intensity: What :func:`measure` found in the whole image.
         channels: Channels of the network.
 
     Returns:
-        A new array of shape ``(channels, Y, X)``.
+        A new array with ``channels`` channels.
 
     Raises:
         DataError: ``image-channels``.
@@ -96,8 +97,9 @@ def apply(array_CYX: NDArray[Any], intensity: Intensity, channels: int) -> NDArr
     # 8 and 16 bits are exact in float32; wider types lose their small differences there.
     exact = selected_CYX.dtype.itemsize <= 2 or selected_CYX.dtype == np.float32
     dtype = np.float32 if exact else np.float64
-    mean_C11 = np.array(intensity.mean, dtype)[:, None, None]
-    scale_C11 = 1.0 / np.array(intensity.std, np.float64)[:, None, None]
+    each = (-1, *(1,) * (selected_CYX.ndim - 1))
+    mean_C11 = np.array(intensity.mean, dtype).reshape(each)
+    scale_C11 = 1.0 / np.array(intensity.std, np.float64).reshape(each)
     block_CYX: NDArray[Any] = selected_CYX.astype(dtype)
     block_CYX -= mean_C11
     block_CYX *= scale_C11.astype(dtype)
@@ -108,11 +110,11 @@ def select_channels(array_CYX: NDArray[Any], channels: int) -> NDArray[Any]:
     """The channels that the network takes.
 
     Args:
-        array_CYX: Pixels, shape ``(C, Y, X)``.
+        array_CYX: Pixels, shape ``(C, Y, X)`` or ``(C, Z, Y, X)``.
         channels: Channels of the network.
 
     Returns:
-        A view of shape ``(channels, Y, X)``: the array itself, one channel of a grey image stored
+        A view with ``channels`` channels: the array itself, one channel of a grey image stored
         as three equal ones, or a grey image repeated.
 
     Raises:
@@ -140,6 +142,6 @@ def select_channels(array_CYX: NDArray[Any], channels: int) -> NDArray[Any]:
 
 
 def _blocks(plane_YX: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    rows = max(1, _BLOCK_PX // max(1, plane_YX.shape[1]))
+    rows = max(1, _BLOCK_PX // max(1, math.prod(plane_YX.shape[1:])))
     for y in range(0, plane_YX.shape[0], rows):
         yield plane_YX[y : y + rows]

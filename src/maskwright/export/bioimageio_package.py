@@ -189,7 +189,8 @@ def _output_axis(facts: ModelFacts, axis: AxisFacts) -> dict[str, Any]:
 
 def _title(name: str) -> str:
     """A name of the letters that the format allows."""
-    return re.sub(r"[^\w\- ()]+", " ", name).strip()[:64] or "maskwright network"
+    plain = re.sub(r"[^\w\-()]+", " ", name).strip()
+    return plain[:64] or "maskwright network"
 
 
 def _identifiers(names: Sequence[str]) -> list[str]:

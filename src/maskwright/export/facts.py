@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import numpy as np
 
 from maskwright import __version__, geometry
 from maskwright.config import DataConfig, ModelConfig, PredictConfig, validate
-from maskwright.data.labelmap import LabelMap
+from maskwright.data.labelmap import Color, LabelMap, pack_colors
 from maskwright.errors import RunError
 
 KEY = "maskwright"
@@ -66,7 +68,7 @@ class ModelFacts:
 
     model: ModelConfig
     data: DataConfig
-    predict: PredictConfig = PredictConfig()
+    predict: PredictConfig = field(default_factory=PredictConfig)
     temperature: float = 1.0
     written_by: str = __version__
 
@@ -140,7 +142,7 @@ class ModelFacts:
             "tiles_are_exact": self.exact,
             "mirror_px": self.predict.mirror_px,
             "classes": [
-                {"name": name, "mask_values": list(several), "color": "#%02x%02x%02x" % color}
+                {"name": name, "mask_values": list(several), "color": _hex(color)}
                 for name, several, color in zip(
                     labels.names, labels.values, labels.colors, strict=True
                 )
@@ -200,6 +202,10 @@ class ModelFacts:
             temperature,
             written_by,
         )
+
+
+def _hex(color: Color) -> str:
+    return f"#{pack_colors(np.array(color, np.uint8)[:, None, None]).item():06x}"
 
 
 def _damaged(subject: str) -> RunError:

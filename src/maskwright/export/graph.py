@@ -84,9 +84,11 @@ def flat_outputs(outputs: Mapping[str, Tensor | Sequence[Tensor]]) -> dict[str, 
     """
     flat: dict[str, Tensor] = {}
     for name, value in outputs.items():
-        several = {name: value} if isinstance(value, Tensor) else {
-            f"{name.removesuffix('s')}_{index}": tensor for index, tensor in enumerate(value)
-        }
+        several = (
+            {name: value}
+            if isinstance(value, Tensor)
+            else {f"{name.removesuffix('s')}_{index}": tensor for index, tensor in enumerate(value)}
+        )
         for key, tensor in several.items():
             if not any(tensor is other for other in flat.values()):
                 flat[key] = tensor
@@ -193,8 +195,7 @@ class _Recorder:
             self._names[node] = self.name(node.args[0])
             return
         settings, weights = _READERS.get(kind, _plain)(node, self._array)
-        sources = node.args[0] if kind == "concatenate" else _tensors(node, kind)
-        inputs = tuple(self.name(source) for source in sources)
+        inputs = tuple(self.name(source) for source in _tensors(node, kind))
         self.steps.append(Step(kind, node.name, inputs, settings, weights))
         self._names[node] = node.name
         if in_place and isinstance(node.args[0], fx.Node):
@@ -246,7 +247,11 @@ def _argument(node: fx.Node, index: int, default: Any) -> Any:
 
 
 def _tensors(node: fx.Node, kind: str) -> Sequence[Any]:
-    return node.args[:2] if kind in ("add", "multiply") else node.args[:1]
+    arguments: Sequence[Any] = node.args
+    if kind == "concatenate":
+        several: Sequence[Any] = arguments[0]
+        return several
+    return arguments[:2] if kind in ("add", "multiply") else arguments[:1]
 
 
 def _sizes(node: Any) -> tuple[int, ...]:

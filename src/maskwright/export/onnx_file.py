@@ -123,9 +123,7 @@ _PLAIN = {"relu": "Relu", "sigmoid": "Sigmoid", "mean": "GlobalAveragePool", "ad
 def _conv(writer: _Writer, step: Step, inputs: list[str]) -> None:
     kind = "Conv" if step.kind == "conv" else "ConvTranspose"
     padding = step.settings["padding"]
-    writer.node(
-        kind, inputs, step.name, strides=step.settings["stride"], pads=[*padding, *padding]
-    )
+    writer.node(kind, inputs, step.name, strides=step.settings["stride"], pads=[*padding, *padding])
 
 
 def _dense(writer: _Writer, step: Step, inputs: list[str]) -> None:
@@ -143,9 +141,7 @@ def _leaky_relu(writer: _Writer, step: Step, inputs: list[str]) -> None:
 def _gelu(writer: _Writer, step: Step, inputs: list[str]) -> None:
     """x·Φ(x), by the error function: the operation Gelu is younger than many programs."""
     name = step.name
-    scaled = writer.node(
-        "Mul", [*inputs, writer.constant(f"{name}.a", 0.5**0.5)], f"{name}.scaled"
-    )
+    scaled = writer.node("Mul", [*inputs, writer.constant(f"{name}.a", 0.5**0.5)], f"{name}.scaled")
     share = writer.node("Erf", [scaled], f"{name}.erf")
     above = writer.node("Add", [share, writer.constant(f"{name}.b", 1.0)], f"{name}.above")
     twice = writer.node("Mul", [*inputs, above], f"{name}.twice")
@@ -179,9 +175,7 @@ def _group_norm(writer: _Writer, step: Step, inputs: list[str]) -> None:
         epsilon=step.settings["epsilon"],
     )
     whole = writer.node("Reshape", [normal, shape], f"{name}.whole")
-    wide = writer.constant(
-        f"{name}.wide", [-1, *[1] * step.settings["dims"]], np.int64
-    )
+    wide = writer.constant(f"{name}.wide", [-1, *[1] * step.settings["dims"]], np.int64)
     scale = writer.node("Reshape", [scale, wide], f"{name}.scale_wide")
     shift = writer.node("Reshape", [shift, wide], f"{name}.shift_wide")
     scaled = writer.node("Mul", [whole, scale], f"{name}.scaled")

@@ -5,8 +5,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from maskwright.export.facts import KEY, ModelFacts
@@ -23,12 +26,11 @@ class _Named(nn.Module):
         self.network = network
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """The outputs by name."""
         return flat_outputs(self.network(image))
 
 
-def write_torchscript(
-    path: Path, network: UNet, facts: ModelFacts, shape: Sequence[int]
-) -> None:
+def write_torchscript(path: Path, network: UNet, facts: ModelFacts, shape: Sequence[int]) -> None:
     """Write a network as TorchScript; the facts are its extra file ``maskwright``.
 
     Args:
@@ -37,24 +39,26 @@ def write_torchscript(
         facts: What the file carries.
         shape: A legal size to record at, one number an axis; others remain possible.
     """
+    trace: Any = torch.jit.trace
     named = _Named(FlatNetwork(network).network).eval()
     image = torch.zeros(1, network.config.channels, *shape)
     with warnings.catch_warnings(), torch.no_grad():
         # The tracer warns of the checks of sizes, which have no place in the file.
         warnings.simplefilter("ignore")
         outputs = list(named(image))
-        traced = torch.jit.trace(named, (image,), strict=False, check_trace=False)
+        traced: Any = trace(named, (image,), strict=False, check_trace=False)
         torch.jit.save(traced, str(path), {KEY: facts.to_json(outputs)})
 
 
 def torchscript_runner(path: Path) -> Runner:
     """A callable that runs a TorchScript file just written."""
+    load: Any = torch.jit.load
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        network = torch.jit.load(str(path), map_location="cpu")
+        network = load(str(path), map_location="cpu")
 
     @torch.inference_mode()
-    def run(batch):  # type: ignore[no-untyped-def]
+    def run(batch: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         return {name: tensor.numpy() for name, tensor in network(torch.from_numpy(batch)).items()}
 
     return run

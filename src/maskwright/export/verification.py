@@ -54,9 +54,7 @@ class Verification:
         return f"largest difference from the network on {self.image} ({sizes}): {self.worst:.1e}"
 
 
-def windows(
-    image_CS: NDArray[np.float32], axes: Sequence[AxisFacts]
-) -> list[NDArray[np.float32]]:
+def windows(image_CS: NDArray[np.float32], axes: Sequence[AxisFacts]) -> list[NDArray[np.float32]]:
     """Batches of legal size around the centre of an image.
 
     Args:

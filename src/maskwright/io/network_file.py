@@ -53,7 +53,7 @@ def open_onnx(source: Path | bytes, *, subject: str) -> NetworkFile:
             options,
             providers=["CPUExecutionProvider"],
         )
-    except Exception as error:  # noqa: BLE001 - the library's errors share no class of their own
+    except Exception as error:
         raise _unusable(subject, "an ONNX file", error) from error
     inputs, outputs = session.get_inputs(), [node.name for node in session.get_outputs()]
     if len(inputs) != 1 or inputs[0].type != "tensor(float)":
@@ -62,7 +62,7 @@ def open_onnx(source: Path | bytes, *, subject: str) -> NetworkFile:
     def run(batch: NDArray[np.float32]) -> Outputs:
         try:
             found = session.run(None, {inputs[0].name: batch})
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             raise _refused(subject, batch, error) from error
         return dict(zip(outputs, found, strict=True))
 
@@ -91,13 +91,13 @@ def open_openvino(path: Path, *, precision: str = "float32") -> NetworkFile:
         core = runtime.Core()
         network = core.read_model(str(path))
         compiled = core.compile_model(network, "CPU", settings)
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         raise _unusable(str(path), "an OpenVINO network", error) from error
 
     def run(batch: NDArray[np.float32]) -> Outputs:
         try:
             found = compiled(batch)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             raise _refused(str(path), batch, error) from error
         return {port.any_name: np.array(found[port]) for port in compiled.outputs}
 

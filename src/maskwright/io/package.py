@@ -250,9 +250,7 @@ class _Description:
         # The format names the axis x where a description does not.
         return kind if kind in ("batch", "channel") else str(axis.get("id", "x"))
 
-    def _axis(
-        self, name: str, source: Mapping[str, Any], result: Mapping[str, Any]
-    ) -> PackageAxis:
+    def _axis(self, name: str, source: Mapping[str, Any], result: Mapping[str, Any]) -> PackageAxis:
         size, reference = source["size"], result["size"]
         fixed = isinstance(size, int)
         smallest, divisor = (size, 0) if fixed else (int(size["min"]), int(size["step"]))

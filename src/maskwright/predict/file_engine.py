@@ -12,7 +12,7 @@ from maskwright.errors import RunError
 from maskwright.io.network_file import NetworkFile
 from maskwright.io.package import Package
 from maskwright.predict.predictor import Engine
-from maskwright.predict.processing import activation
+from maskwright.predict.processing import activation, sigmoid, softmax
 
 _TOLERANCE = 1e-3
 
@@ -28,19 +28,17 @@ def file_engine(network: NetworkFile, activated: str) -> Engine:
         A callable from ``(B, C, *S)`` float32 to probabilities ``(B, K, *S)`` float32.
 
     Example:
-        >>> double = NetworkFile(lambda batch: {"logits": np.concatenate([batch, batch], 1)}, "", "")
-        >>> file_engine(double, "softmax")(np.zeros((1, 1, 1, 1), np.float32)).ravel().tolist()
+        >>> even = NetworkFile(lambda batch: {"logits": batch.repeat(2, 1)}, None, "example")
+        >>> file_engine(even, "softmax")(np.zeros((1, 1, 1, 1), np.float32)).ravel().tolist()
         [0.5, 0.5]
     """
 
     def run(batch_BCS: NDArray[np.float32]) -> NDArray[np.float32]:
         logits_BKS = network.run(np.ascontiguousarray(batch_BCS))["logits"]
-        if activated == "sigmoid":
-            one: NDArray[np.float32] = 1 / (1 + np.exp(-logits_BKS))
-            return one
-        shifted_BKS = np.exp(logits_BKS - logits_BKS.max(1, keepdims=True))
-        several: NDArray[np.float32] = shifted_BKS / shifted_BKS.sum(1, keepdims=True)
-        return several
+        probabilities_BKS = (
+            sigmoid(logits_BKS) if activated == "sigmoid" else softmax(logits_BKS, axis=1)
+        )
+        return probabilities_BKS.astype(np.float32)
 
     return run
 

@@ -31,7 +31,9 @@ class Rule(Protocol):
         """Tiles for an image of this shape."""
 
 
-def z_score(image_CYX: NDArray[Any], channels: int) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
+def z_score(
+    image_CYX: NDArray[Any], channels: int
+) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
     """Mean 0 and standard deviation 1 in each channel, measured over the whole image."""
     measured = intensity.measure(image_CYX, channels)
     return lambda block_CYX: intensity.apply(block_CYX, measured, channels)

@@ -94,6 +94,29 @@ def activation(operations: Sequence[Operation], axes: Sequence[str], *, subject:
     return lambda values_CS: _apply(changes, values_CS)
 
 
+def sigmoid(values: NDArray[Any]) -> NDArray[Any]:
+    """1/(1+exp(−x)), from 0 to 1, without overflow.
+
+    Example:
+        >>> sigmoid(np.array([-1e4, 0.0])).tolist()
+        [0.0, 0.5]
+    """
+    result: NDArray[Any] = 0.5 * (1 + np.tanh(0.5 * values))
+    return result
+
+
+def softmax(values: NDArray[Any], axis: int = 0) -> NDArray[Any]:
+    """exp(x)/Σexp(x) along an axis, without overflow.
+
+    Example:
+        >>> softmax(np.array([1e4, 1e4])).tolist()
+        [0.5, 0.5]
+    """
+    shifted = np.exp(values - values.max(axis, keepdims=True))
+    result: NDArray[Any] = shifted / shifted.sum(axis, keepdims=True)
+    return result
+
+
 def _apply(changes: Sequence[Change], block: NDArray[Any]) -> Array:
     values = block.astype(np.float64)
     for change in changes:
@@ -101,17 +124,15 @@ def _apply(changes: Sequence[Change], block: NDArray[Any]) -> Array:
     return values
 
 
-def _change(
-    name: str, settings: Mapping[str, Any], axes: Sequence[str], subject: str
-) -> Change:
+def _change(name: str, settings: Mapping[str, Any], axes: Sequence[str], subject: str) -> Change:
     """A step that needs no look at the image."""
     try:
         if name == "ensure_dtype":
             return lambda values: values.astype(settings["dtype"]).astype(np.float64)
         if name == "sigmoid":
-            return lambda values: 1 / (1 + np.exp(-values))
+            return sigmoid
         if name == "softmax" and settings.get("axis", "channel") == "channel":
-            return _softmax
+            return softmax
         if name == "clip":
             return lambda values: np.clip(values, settings.get("min"), settings.get("max"))
         if name == "binarize":
@@ -132,12 +153,6 @@ def _change(
 def _column(value: Any, dims: int) -> Array:
     """One number, or one a channel."""
     return np.array(value, np.float64).reshape(-1, *[1] * dims)
-
-
-def _softmax(values: Array) -> Array:
-    shifted = np.exp(values - values.max(0, keepdims=True))
-    result: Array = shifted / shifted.sum(0, keepdims=True)
-    return result
 
 
 def _over_channels(settings: Mapping[str, Any], axes: Sequence[str], subject: str) -> bool:
