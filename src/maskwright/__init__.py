@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from maskwright.nn.unet import build_unet
     from maskwright.workflow.comparing import compare
     from maskwright.workflow.evaluation import Evaluation, evaluate
+    from maskwright.workflow.exporting import export
     from maskwright.workflow.prediction import predict
     from maskwright.workflow.predictions import Predictions
     from maskwright.workflow.reporting import report
@@ -59,6 +60,7 @@ _HOME = {
     "check": ("data.check", "check_dataset"),
     "compare": ("workflow.comparing", "compare"),
     "evaluate": ("workflow.evaluation", "evaluate"),
+    "export": ("workflow.exporting", "export"),
     "measure": ("evaluate.measuring", "measure"),
     "open_run": ("workflow.run", "open_run"),
     "predict": ("workflow.prediction", "predict"),
@@ -82,6 +84,7 @@ __all__ = [
     "check",
     "compare",
     "evaluate",
+    "export",
     "measure",
     "open_run",
     "predict",

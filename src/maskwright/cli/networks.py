@@ -111,7 +111,12 @@ def train(
 
 @app.command()
 def predict(
-    run: Annotated[Path, typer.Argument(help="Run folder.", show_default=False)],
+    run: Annotated[
+        Path,
+        typer.Argument(
+            help="Run folder, exported .onnx or .xml, or bioimage.io package.", show_default=False
+        ),
+    ],
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT…", help="Folders, files or globs.")],
     out: Annotated[Path, typer.Option(help="Folder for the masks.", show_default=False)],
     tile: Annotated[

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright import geometry
-from maskwright.config import DataConfig, PredictConfig, validate
+from maskwright.config import DataConfig, ModelConfig, PredictConfig, validate
 from maskwright.data.files import find_images, group_channels
 from maskwright.data.intensity import select_channels
 from maskwright.data.labels import LabelMap
@@ -24,22 +24,22 @@ from maskwright.io.durable import make_folder, write_text
 from maskwright.io.image import Image
 from maskwright.io.probabilities import probabilities_path, write_probabilities
 from maskwright.io.registry import mask_suffix, read_header, write_mask
-from maskwright.io.run_folder import RunFolder
 from maskwright.io.table import write_table
-from maskwright.nn.checkpoint import read_model
 from maskwright.nn.unet import UNet
 from maskwright.plan.machine import candidates, fastest
 from maskwright.predict.engine import torch_engine
 from maskwright.predict.predictor import (
     Engine,
+    Normaliser,
+    Rule,
     most_probable,
     predict_classes,
     predict_probabilities,
+    z_score,
 )
 from maskwright.progress import Events
 from maskwright.tiling import TileRule
 from maskwright.train.diagnosis import ONE_CLASS_SHARE
-from maskwright.workflow.calibrating import Calibration
 from maskwright.workflow.predictions import Predictions
 
 SUMMARY_NAME = "predictions.json"
@@ -61,13 +61,15 @@ class Predictor:
         channels: Channels the network takes.
         classes: Number of classes.
         numerics: Memory order and number format in use, for the record.
+        normalise: What is done to intensities.
     """
 
     engine: Engine
-    rule: TileRule
+    rule: Rule
     channels: int
     classes: int
     numerics: str
+    normalise: Normaliser = z_score
 
     @staticmethod
     def build(network: UNet, config: PredictConfig, *, tile: int | None = None) -> Predictor:
@@ -79,12 +81,7 @@ class Predictor:
             tile: Overrides the largest side of a tile.
         """
         model = network.config
-        rule = TileRule(
-            geometry.axes_of(model),
-            tile or config.tile_px,
-            config.mirror_px,
-            exact=geometry.is_exact(model),
-        )
+        rule = tile_rule(model, config, tile=tile)
         sample = rule.cover((_MEASURED_PX[model.dims],) * model.dims)[0]
         blank = np.zeros((1, model.channels, *(read.size for read in sample.read)), np.float32)
         options = candidates("channels_last", config.precision)
@@ -98,6 +95,22 @@ class Predictor:
     def tiles(self, size: tuple[int, ...]) -> int:
         """How many tiles an image of this size takes."""
         return len(self.rule.cover(size))
+
+
+def tile_rule(model: ModelConfig, config: PredictConfig, *, tile: int | None = None) -> TileRule:
+    """How a network may be tiled.
+
+    Args:
+        model: The network.
+        config: The prediction settings.
+        tile: Overrides the largest side of a tile.
+    """
+    return TileRule(
+        geometry.axes_of(model),
+        tile or config.tile_px,
+        config.mirror_px,
+        exact=geometry.is_exact(model),
+    )
 
 
 def _run(engine: Engine, batch: NDArray[np.float32]) -> None:
@@ -125,7 +138,8 @@ def predict(
     ranked where probabilities or uncertainty are asked for.
 
     Args:
-        run: A run folder.
+        run: A run folder, a file exported from one, or a package of bioimage.io; see
+            :func:`maskwright.workflow.opening.open_network`.
         inputs: Folders, files or globs.
         out: Folder for the masks.
         tile: Largest side of the network's input; the result does not depend on it.
@@ -144,23 +158,21 @@ def predict(
         OutputError: When a mask exists already, before anything is computed.
         RunError: When the run cannot be used.
     """
+    from maskwright.workflow.opening import open_network
+
     events = events or Events()
-    folder = RunFolder(Path(run))
-    config = folder.read_config()
-    network, _ = read_model(folder.model)
-    channels = group_channels(find_images(list(inputs)), network.config.channels)
+    network = open_network(run, tile=tile)
+    predictor, labels, calibration = network.predictor, network.labels, network.calibration
+    channels = group_channels(find_images(list(inputs)), predictor.channels)
     names, images = list(channels), [paths[0] for paths in channels.values()]
     target = Path(out)
     files = [target / (name + mask_suffix(channels[name][0])) for name in names]
     _check_targets(images, files, target, overwrite=overwrite)
-    predictor = Predictor.build(network, config.predict, tile=tile)
     events.send("start", images=len(images), numerics=predictor.numerics)
-    labels = LabelMap.from_config(config.data)
     make_folder(target, subject=f"--out {out}")
     for asked, name in ((probabilities, PROBABILITIES_NAME), (uncertainty, UNCERTAINTY_NAME)):
         if asked:
             make_folder(target / name, subject=f"--out {out}")
-    calibration = Calibration.read(folder)
     written: list[Path] = []
     trusts: dict[str, Trust] = {}
     records: list[dict[str, Any]] = []
@@ -183,6 +195,7 @@ def predict(
                 predictor.engine,
                 predictor.rule,
                 predictor.channels,
+                normalise=predictor.normalise,
                 classes=predictor.classes,
                 on_tile=tick,
             )
@@ -200,7 +213,12 @@ def predict(
                 )
         else:
             classes_YX = predict_classes(
-                image.array, predictor.engine, predictor.rule, predictor.channels, on_tile=tick
+                image.array,
+                predictor.engine,
+                predictor.rule,
+                predictor.channels,
+                normalise=predictor.normalise,
+                on_tile=tick,
             )
         write_mask(file, labels.decode(classes_YX).placed_as(image))
         records.append(_record(path, file, classes_YX, labels, time.monotonic() - begun))
@@ -209,9 +227,9 @@ def predict(
     _warn_one_class(records, events)
     _rank(trusts, labels, target, events)
     summary = {
-        "run": str(folder.path),
+        "run": str(run),
         "numerics": predictor.numerics,
-        "data": config.data.model_dump(mode="json"),
+        "data": network.data.model_dump(mode="json"),
         "images": records,
     }
     write_text(target / SUMMARY_NAME, json.dumps(summary, indent=2) + "\n")

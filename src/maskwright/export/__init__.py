@@ -1,0 +1,1 @@
+"""Networks in other formats, each with what is needed to use it."""
