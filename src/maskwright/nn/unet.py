@@ -134,9 +134,10 @@ class UNet(nn.Module):
         lowest = skips.pop()
         levels: list[Tensor] = []
         for level in reversed(range(depth)):
-            skip = self._gated(level, skips.pop(), features)
-            features = torch.cat([skip, self.upsample[level](features)], dim=1)
-            features = self.decoder[level](features)
+            up = self.upsample[level](features)
+            # Without a name the skip is freed as soon as it is joined, before the convolutions.
+            joined = torch.cat([self._gated(level, skips.pop(), features), up], dim=1)
+            features = self.decoder[level](joined)
             if not level or self.config.levels != "none":
                 levels.insert(0, features)
         return levels, lowest
