@@ -112,7 +112,7 @@ def _probabilities(
 
 def _npy(array: NDArray[Any]) -> bytes:
     buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
+    np.save(buffer, array)
     return buffer.getvalue()
 
 

@@ -116,6 +116,6 @@ def verify(
             file,
             expected=f"the network's own output to {LIMIT:g}",
             found=f"{verification.worst:.1e} on {image}",
-            remedy="choose another format, and report this",
+            remedy="choose --format onnx, which computes closest to the network",
         )
     return verification

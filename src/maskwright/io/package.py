@@ -248,7 +248,7 @@ class _Description:
     def _name(self, axis: Mapping[str, Any]) -> str:
         kind = str(axis["type"])
         # The format names the axis x where a description does not.
-        return kind if kind in ("batch", "channel") else str(axis.get("id", "x"))
+        return str(axis.get("id", "x")) if kind == "space" else kind
 
     def _axis(self, name: str, source: Mapping[str, Any], result: Mapping[str, Any]) -> PackageAxis:
         size, reference = source["size"], result["size"]
