@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from maskwright.geometry import Axis
 from maskwright.predict.predictor import (
     most_probable,
     predict_classes,
@@ -15,6 +16,11 @@ from maskwright.predict.predictor import (
 from maskwright.tiling import TileRule
 
 SHAPES = [(40, 33), (1, 17), (20, 33, 17), (3, 40, 50), (1, 9, 9)]
+
+
+def _rule(dims: int, padding: str, tile_px: int, mirror_px: int = 0) -> TileRule:
+    axis = Axis((3, 3), (2,), padding=padding)
+    return TileRule((axis,) * dims, tile_px, mirror_px)
 
 
 def _normal(image_CS: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -32,7 +38,7 @@ def _same(batch: NDArray[np.float32]) -> NDArray[np.float32]:
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("tile_px", [32, 48, 512])
 def test_the_identity_gives_the_image_back(shape: tuple[int, ...], tile_px: int) -> None:
-    rule = TileRule(depth=1, padding="same", tile_px=tile_px, mirror_px=4)
+    rule = _rule(len(shape), "same", tile_px, mirror_px=4)
     image = _image(shape)
     seen: list[None] = []
     found = predict_probabilities(
@@ -48,7 +54,7 @@ def test_the_identity_gives_the_image_back(shape: tuple[int, ...], tile_px: int)
 
 @pytest.mark.parametrize("shape", [(40, 33), (20, 33, 17)])
 def test_an_unpadded_network_gets_its_border_mirrored(shape: tuple[int, ...]) -> None:
-    rule = TileRule(depth=1, padding="valid", tile_px=40, mirror_px=0)
+    rule = _rule(len(shape), "valid", 40)
     lost = 8
 
     def crop(batch: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -62,7 +68,7 @@ def test_an_unpadded_network_gets_its_border_mirrored(shape: tuple[int, ...]) ->
 
 def test_tiles_of_a_volume_cover_it_once() -> None:
     shape = (20, 70, 33)
-    rule = TileRule(depth=1, padding="same", tile_px=40, mirror_px=0)
+    rule = _rule(3, "same", 40)
     covered = np.zeros(shape, int)
     for tile, probabilities in predict_tiles(_image(shape), _same, rule, 1):
         where = tuple(part.slice for part in tile.write)
