@@ -5,7 +5,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from maskwright.report.curves import curves_svg, validations
+from maskwright.report.chart import to_svg
+from maskwright.report.curves import learning_charts, validations
 
 
 def events(steps=50):
@@ -14,6 +15,10 @@ def events(steps=50):
         if step % 10 == 0:
             yield {"kind": "validation", "step": step, "dice": {"cell": 0.9, "<b>&": 0.02 * step}}
     yield {"kind": "end"}
+
+
+def curves_svg(told):
+    return "\n".join(to_svg(chart) for chart in learning_charts(told))
 
 
 def charts(text):

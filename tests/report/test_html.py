@@ -11,7 +11,7 @@ from maskwright.errors import OutputError
 from maskwright.evaluate.measuring import score_case
 from maskwright.evaluate.summary import summarise
 from maskwright.report.content import MeasureInfo, ReportSlice
-from maskwright.report.curves import curves_svg, validations
+from maskwright.report.curves import learning_charts, validations
 from maskwright.report.figures import overlay, overlay_uri, panel_names, slice_uris
 from maskwright.report.html import ReportCase, ReportData, render
 
@@ -63,7 +63,7 @@ def make(names=("a", "b", "c"), lost=(), **changes):
         simulated=False,
         summary=summarise(scores, NAMES),
         baselines={"otsu": summarise(flat, NAMES)},
-        curves=curves_svg(steps),
+        learning=learning_charts(steps),
         cases=cases,
         config={"version": 1, "train": {"steps": 9, "augment": {"flip": 0.5}}},
         split={"train": ["t1", "t2"], "validation": [], "test": list(names)},

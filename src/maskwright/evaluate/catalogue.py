@@ -62,6 +62,17 @@ def _distance(name: str, title: str, formula: str, meaning: str) -> Measure:
     )
 
 
+def _excess(
+    name: str, title: str, group: Group, one_empty: str, formula: str, meaning: str
+) -> Measure:
+    return Measure(name, title, group, "low", "0", "∞", "0", one_empty, formula, meaning)
+
+
+def _misfit(name: str, title: str, formula: str, meaning: str) -> Measure:
+    computed = ("as computed", "as computed")
+    return Measure(name, title, "calibration", "low", "0", "1", *computed, formula, meaning)
+
+
 _ALL = (
     _share(
         "dice",
@@ -127,14 +138,10 @@ _ALL = (
         "(|P| − |G|) / |G|",
         "Relative volume difference; negative means too little.",
     ),
-    Measure(
+    _excess(
         "rvd_absolute",
         "Volume difference, absolute",
         "overlap",
-        "low",
-        "0",
-        "∞",
-        "0",
         "1 without prediction, undefined without truth",
         "||P| − |G|| / |G|",
         "The same without its sign, so that too much and too little do not cancel in a mean.",
@@ -309,14 +316,10 @@ _ALL = (
         "pixels of splits and mergers after warping / all pixels",
         "Errors that change the topology; shifted borders cost nothing.",
     ),
-    Measure(
+    _excess(
         "warping_deletions",
         "Pieces lost (warping)",
         "partition",
-        "low",
-        "0",
-        "∞",
-        "0",
         "the number of pieces without prediction",
         "true pieces that the warped proposal lacks",
         "Stands beside the warping error, which is a perfect 0 where nothing is predicted.",
@@ -329,51 +332,31 @@ _ALL = (
         "Dice of centre lines: whether tubes are found along their whole length.",
         _OVERLAP_EMPTY,
     ),
-    Measure(
+    _excess(
         "betti0_error",
         "Error in pieces",
         "topology",
-        "low",
-        "0",
-        "∞",
-        "0",
         "the number of pieces",
         "|β₀(P) − β₀(G)|",
         "How many connected pieces too many or too few.",
     ),
-    Measure(
+    _excess(
         "betti1_error",
         "Error in loops",
         "topology",
-        "low",
-        "0",
-        "∞",
-        "0",
         "the number of loops",
         "|β₁(P) − β₁(G)|",
         "How many holes (2D) or tunnels (3D) too many or too few.",
     ),
-    Measure(
+    _misfit(
         "brier",
         "Brier score",
-        "calibration",
-        "low",
-        "0",
-        "1",
-        "as computed",
-        "as computed",
         "mean (p − g)²",
         "Mean squared distance of probability and truth.",
     ),
-    Measure(
+    _misfit(
         "ece",
         "Calibration error",
-        "calibration",
-        "low",
-        "0",
-        "1",
-        "as computed",
-        "as computed",
         "Σ n_b/n · |mean probability − share true|",
         "Expected calibration error: how far stated probabilities are from what comes true.",
     ),

@@ -165,7 +165,6 @@ class ReportData:
         partitions: Scores of a partition by threshold.
         trust: Whether expected and actual Dice agree.
         learning: Charts of ``curves.learning_charts``.
-        curves: SVG elements of ``curves.curves_svg``, shown where ``learning`` is empty.
         validations: Step and Dice by class, see ``curves.validations``.
         facts: Sentences about the data, such as what each mask value means.
         split: Names of the images of each part.
@@ -203,7 +202,6 @@ class ReportData:
     partitions: Sequence[PartitionTable] = ()
     trust: TrustScores | None = None
     learning: Sequence[Chart] = ()
-    curves: str = ""
     validations: Sequence[tuple[int, Mapping[str, float]]] = ()
     facts: Sequence[str] = ()
     split: Mapping[str, Sequence[str]] = field(default_factory=dict)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from maskwright.report.axes import Axes, series, ticks
-from maskwright.report.chart import Chart, Line, to_svg
+from maskwright.report.chart import Chart, Line
 
 MAX_POINTS = 400
 
@@ -42,22 +42,6 @@ def validations(events: Iterable[Mapping[str, Any]]) -> list[tuple[int, dict[str
         scores = {name: float(v) for name, v in named.items() if _is_finite(v)}
         rows.append((int(event["step"]), scores))
     return rows
-
-
-def curves_svg(events: Iterable[Mapping[str, Any]]) -> str:
-    """The charts of :func:`learning_charts` as elements of a page.
-
-    Args:
-        events: Events of a run.
-
-    Returns:
-        SVG elements, one after the other; empty without any event to draw.
-
-    Example:
-        >>> curves_svg([{"kind": "step", "step": 1, "loss": 0.5}]).startswith("<svg")
-        True
-    """
-    return "\n".join(to_svg(chart) for chart in learning_charts(events))
 
 
 def learning_charts(events: Iterable[Mapping[str, Any]]) -> list[Chart]:

@@ -79,7 +79,6 @@ def render(report: ReportData) -> str:
             undefined=wording.unscored(report.summary.undefined, shown),
             settings=wording.settings(report.config),
             charts=charts,
-            curves=Markup(report.curves),  # noqa: S704 - made by curves_svg, which escapes its texts
             script=Markup(script),  # noqa: S704 - a file of this package
             style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704
             policy=policy,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torch import Tensor
 
 from maskwright.config import TrainConfig
@@ -23,19 +21,12 @@ class Objective:
     Args:
         config: The training settings.
         network: The network; its configuration says which outputs there are.
-        pixels_per_class: Pixels of each class in the training images, for balanced classes.
 
     Raises:
         ConfigError: For a network with a head for labels of images, which training cannot feed.
     """
 
-    def __init__(
-        self,
-        config: TrainConfig,
-        network: UNet,
-        *,
-        pixels_per_class: Sequence[int] | None = None,
-    ) -> None:
+    def __init__(self, config: TrainConfig, network: UNet) -> None:
         model = network.config
         if model.image_classes:
             raise ConfigError(
@@ -45,12 +36,7 @@ class Objective:
                 found=str(model.image_classes),
                 remedy="leave image_classes out",
             )
-        self.loss = SegmentationLoss(
-            config,
-            classes=model.classes,
-            output=model.output,
-            pixels_per_class=pixels_per_class,
-        )
+        self.loss = SegmentationLoss(config, classes=model.classes, output=model.output)
         self._levels = model.levels
         self._strides = [
             tuple(axis.scale(level) for axis in network.axes) for level in range(model.depth)

@@ -30,6 +30,7 @@ from maskwright.io.registry import read_image
 from maskwright.io.run_folder import RunFolder
 from maskwright.nn.checkpoint import read_model
 from maskwright.nn.unet import UNet
+from maskwright.predict.predictor import z_score
 from maskwright.progress import Events
 from maskwright.workflow.calibrating import Calibration
 
@@ -223,7 +224,7 @@ def _test_image(folder: RunFolder, facts: ModelFacts) -> _Sample | None:
         split = folder.read_json(folder.splits)
         names = split["test"] or split["validation"]
         case = next(c for c in find_cases(root, group_by=None).cases if c.name == names[0])
-        array_CS = read_image(case.image).array
+        array_CS = case.read_image().array
         if array_CS.ndim != facts.dims + 1:
             return None
         selected_CS = intensity.select_channels(array_CS, facts.model.channels)
@@ -234,9 +235,4 @@ def _test_image(folder: RunFolder, facts: ModelFacts) -> _Sample | None:
 
 def _normalised(batch_BCS: NDArray[Any]) -> NDArray[np.float32]:
     channels = batch_BCS.shape[1]
-    return np.stack(
-        [
-            intensity.apply(image_CS, intensity.measure(image_CS, channels), channels)
-            for image_CS in batch_BCS
-        ]
-    )
+    return np.stack([z_score(image_CS, channels)(image_CS) for image_CS in batch_BCS])

@@ -13,14 +13,15 @@ from maskwright.data.intensity import measure, select_channels
 from maskwright.data.labels import LabelMap
 from maskwright.data.sampler import Source
 from maskwright.errors import DataError
+from maskwright.io.image import Image
 from maskwright.io.registry import read_mask
 
 
-def true_classes(case: Case, label_map: LabelMap) -> NDArray[np.uint8]:
-    """The class ids of a case's mask, shape ``(Y, X)`` or ``(Z, Y, X)``.
+def true_mask(case: Case) -> Image:
+    """The mask of a case, values as they are stored.
 
     Raises:
-        DataError: When the case has no mask, or a value without a meaning.
+        DataError: When the case has no mask.
     """
     if case.mask is None:
         raise DataError(
@@ -30,7 +31,16 @@ def true_classes(case: Case, label_map: LabelMap) -> NDArray[np.uint8]:
             found="none",
             remedy="run `maskwright check`",
         )
-    return label_map.encode(read_mask(case.mask), subject=str(case.mask))
+    return read_mask(case.mask)
+
+
+def true_classes(case: Case, label_map: LabelMap) -> NDArray[np.uint8]:
+    """The class ids of a case's mask, shape ``(Y, X)`` or ``(Z, Y, X)``.
+
+    Raises:
+        DataError: When the case has no mask, or a value without a meaning.
+    """
+    return label_map.encode(true_mask(case), subject=str(case.mask))
 
 
 def load_sources(

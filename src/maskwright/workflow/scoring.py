@@ -41,7 +41,7 @@ from maskwright.progress import Events
 from maskwright.report.figures import volume_slices, write_overlay, write_panels
 from maskwright.workflow.calibrating import Calibration, Predicted, calibrate
 from maskwright.workflow.evaluation import ONE_STACK, Evaluation
-from maskwright.workflow.loading import true_classes
+from maskwright.workflow.loading import true_classes, true_mask
 from maskwright.workflow.partitions import PartitionTables
 from maskwright.workflow.prediction import Predictor
 from maskwright.workflow.run import METRICS_FORMAT, Run
@@ -225,16 +225,16 @@ class _RunScorer:
 
     def score(self, case: Case) -> None:
         image = case.read_image()
-        truth = true_classes(case, self._reader.label_map)
+        mask, label_map = true_mask(case), self._reader.label_map
+        truth = label_map.encode(mask, subject=str(case.mask))
+        numbered = label_map.kind == "objects" and self._classes == 2
+        objects = mask.array[0] if numbered else None
         valid = self._reader.region(case, image)
         start = time.monotonic()
         raw_KYX = self._reader.probabilities(image)
         self.predicting_s += time.monotonic() - start
         classes_YX = most_probable(raw_KYX)
         probabilities_KYX = self._calibration.apply(raw_KYX)
-        objects = None
-        if self._reader.label_map.kind == "objects" and case.mask is not None:
-            objects = read_mask(case.mask).array[0]
         self.scores.append(
             score_case(
                 case.name,
@@ -246,7 +246,7 @@ class _RunScorer:
                 group=case.group,
                 spacing_mm=self._config.spacing_mm or _spacing_of(image),
                 config=self._config,
-                truth_objects=objects if self._classes == 2 else None,
+                truth_objects=objects,
             )
         )
         self._score_others(case, image, classes_YX, truth, valid)
@@ -254,7 +254,7 @@ class _RunScorer:
         folder = self._run.folder
         write_mask(
             folder.predictions / (case.name + mask_suffix(case.image)),
-            self._reader.label_map.decode(classes_YX).placed_as(image),
+            label_map.decode(classes_YX).placed_as(image),
         )
         _draw(folder.overlays, case.name, image.array, truth, classes_YX, self._classes, valid)
 
@@ -311,9 +311,7 @@ class _RunScorer:
         for k, sweep in enumerate(self._sweeps, start=1):
             sweep.add(probabilities_KYX[k], truth == k, valid)
         if "partition" in self._config.measures:
-            self._partitions.add(
-                probabilities_KYX, truth, objects if self._classes == 2 else None, valid
-            )
+            self._partitions.add(probabilities_KYX, truth, objects, valid)
 
     def others(self) -> dict[str, dict[str, Any]]:
         """Summaries of the other methods. A second observer may not have seen every image."""
