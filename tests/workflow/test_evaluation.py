@@ -282,3 +282,29 @@ def test_slices_of_one_stack_are_one_group_unless_a_person_says_otherwise(tmp_pa
     alone = evaluate(predicted, truth, group_by=".+").summary
     assert alone.n_groups == 6
     assert alone.headline.interval is not None
+
+
+def test_volumes_with_consecutive_numbers_are_no_stack(tmp_path):
+    for folder in ("truth", "masks"):
+        (tmp_path / folder).mkdir()
+        for number in (1, 2, 3):
+            volume = sitk.GetImageFromArray(ball(radius=3 + number))
+            sitk.WriteImage(volume, str(tmp_path / folder / f"spleen_{number}.nii.gz"))
+    told = []
+    found = evaluate(tmp_path / "masks", tmp_path / "truth", events=messages(told))
+    assert len({case.group for case in found.cases}) == 3
+    assert not any("stack" in event["text"] for event in told)
+
+
+def test_probabilities_of_volumes_are_found_beside_their_masks(tmp_path):
+    (tmp_path / "masks" / "probabilities").mkdir(parents=True)
+    (tmp_path / "truth").mkdir()
+    truth = ball()
+    for name in ("a", "b"):
+        for folder in ("truth", "masks"):
+            volume = sitk.GetImageFromArray(truth)
+            sitk.WriteImage(volume, str(tmp_path / folder / f"{name}.nii.gz"))
+        sure = np.stack([1 - truth, truth]).astype(np.float32) * 0.8 + 0.1
+        write_probabilities(tmp_path / "masks" / "probabilities" / f"{name}.nii.gz", sure)
+    found = evaluate(tmp_path / "masks", tmp_path / "truth", measures=("calibration",))
+    assert all(case.reliability for case in found.cases)
