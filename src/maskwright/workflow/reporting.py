@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -240,25 +240,27 @@ def _plan(config: RunConfig, events: list[Event]) -> list[tuple[str, str]]:
     ]
 
 
+def _leaves(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
 def _commands(run: Run, metrics: Mapping[str, Any]) -> list[str]:
     """The commands that repeat this run with its own split, seed and number of steps."""
     from maskwright.nn.presets import preset
 
-    plain = preset("unet").model_dump(mode="json")
     own = run.config.model_dump(mode="json")
+    plain = preset("unet", dims=run.config.model.dims).model_dump(mode="json")
+    fixed = {f"train.{key}" for key in ("steps", "minutes", "seed")}
+    fixed |= {f"model.{key}" for key in ("dims", "channels", "classes")}
     changed = [
-        f"--set {section}.{key}={_value(value)}"
+        f"--set {path}={_value(value)}"
         for section in ("model", "train", "predict", "evaluate")
-        for key, value in own[section].items()
-        if value != plain[section][key]
-        and key not in ("steps", "minutes", "seed", "channels")
-        and key != "classes"
-        and key != "augment"
-    ]
-    changed += [
-        f"--set train.augment.{key}={_value(value)}"
-        for key, value in own["train"]["augment"].items()
-        if value != plain["train"]["augment"][key]
+        for path, value in _leaves(own[section], f"{section}.")
+        if path not in fixed and value != dict(_leaves(plain, ""))[path]
     ]
     if own["data"]["roi"] != plain["data"]["roi"]:
         changed.append(f"--set data.roi={own['data']['roi']}")

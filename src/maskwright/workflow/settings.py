@@ -21,6 +21,7 @@ def resolve(
     objects: bool | None = None,
     labels: str | None = None,
     settings: Sequence[str] = (),
+    dims: int = 2,
 ) -> RunConfig:
     """The configuration of a run; later arguments override the preset.
 
@@ -33,6 +34,7 @@ def resolve(
         objects: Whether mask values number objects; recognised by default.
         labels: ``name=value,name=value`` in class order, the background first.
         settings: ``key=value`` for any field, applied last.
+        dims: 3 for volumes, whose starting point is another.
 
     Raises:
         ConfigError: For an unknown preset or key, or an illegal value.
@@ -51,7 +53,7 @@ def resolve(
             found="both",
             remedy="leave one out",
         )
-    config = named(preset)
+    config = named(preset, dims=dims)
     values: dict[str, Any] = config.model_dump()
     if minutes is not None:
         values["train"]["minutes"] = minutes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -97,7 +98,8 @@ def train(
     events = events or Events()
     folder = RunFolder(Path(out))
     going_on = resume and folder.config.exists()
-    config = resolve(
+    settled = partial(
+        resolve,
         preset=preset,
         minutes=minutes,
         steps=steps,
@@ -107,6 +109,7 @@ def train(
         labels=labels,
         settings=settings,
     )
+    config = settled()
     if going_on:
         config = folder.read_config()
         events.send(
@@ -118,7 +121,7 @@ def train(
     # Whatever can be refused is refused before the folder is made.
     chosen = _split(folder, config, report, split, going_on)
     if not going_on:
-        config = _fit_to_data(config, report)
+        config = _fit_to_data(settled(dims=len(next(iter(report.sizes)))), report)
     folder.begin(resume=resume)
     with folder.lock():
         write_split(folder.splits, chosen)
