@@ -1,0 +1,134 @@
+"""The training section of the configuration: patches, loss, schedule and random changes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import AfterValidator, Field
+
+from maskwright.errors import ConfigError
+from maskwright.loss_terms import LossSettings, tidy_loss
+from maskwright.network_config import Section as _Section
+
+Precision = Literal["auto", "float32", "bfloat16"]
+Layout = Literal["auto", "contiguous", "channels_last"]
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+NonNegative = Annotated[float, Field(ge=0.0)]
+
+
+class AugmentConfig(_Section):
+    """Random changes of each training patch; every strength may be zero.
+
+    Args:
+        flip: Probability of each mirroring, and of a turn by 90 degrees.
+        rotate_deg: Largest rotation.
+        scale: Largest relative change of size, 0.2 meaning from 1/1.2 to 1.2.
+        elastic_px: Standard deviation of the displacements on a coarse grid (the paper: 10).
+        elastic_grid: Grid points along each side (the paper: 3).
+        gamma: Largest relative change of the exponent of the intensities.
+        brightness: Largest shift, in standard deviations of the image.
+        contrast: Largest relative change of contrast.
+        blur_px: Largest standard deviation of a Gaussian blur.
+        noise: Largest standard deviation of noise, in standard deviations of the image.
+        share: Probability of each intensity change for each patch.
+    """
+
+    flip: Share = 0.5
+    rotate_deg: Annotated[float, Field(ge=0.0, le=180.0)] = 45.0
+    scale: NonNegative = 0.25
+    elastic_px: NonNegative = 8.0
+    elastic_grid: Annotated[int, Field(ge=2, le=16)] = 3
+    gamma: NonNegative = 0.4
+    brightness: NonNegative = 0.2
+    contrast: NonNegative = 0.3
+    blur_px: NonNegative = 1.0
+    noise: NonNegative = 0.2
+    share: Share = 0.4
+
+
+class TrainConfig(_Section):
+    """The training loop.
+
+    Args:
+        steps: Number of weight updates; ``None`` until it follows from ``minutes``.
+        minutes: Time budget; the number of steps follows from the measured time of one.
+        batch: Patches a step.
+        patch_px: Size of a patch (of the network's input): one side for all axes, or one for each
+            in the order of the array, written as ``40x56x40``.
+        loss: The terms that are added, each with a weight if wanted, as ``dice+0.5*ce``. Terms:
+            dice, ce, border_ce, focal, topk, tversky, focal_tversky, boundary, cldice.
+        loss_settings: How those terms are computed.
+        image_loss: Weight of the cross-entropy of the image's label in the sum.
+        learning_rate: Peak of the schedule.
+        warmup_share: Share of the steps in which the rate rises linearly to its peak.
+        weight_decay: AdamW's.
+        clip_norm: Largest norm of the gradient.
+        average: Decay of the running average of the weights that validation and prediction use.
+        foreground_share: Share of the patches centred on a class drawn evenly.
+        validations: How many times whole validation images are predicted.
+        precision: Number format of the convolutions; ``auto`` measures.
+        layout: Memory order of the tensors; ``auto`` measures.
+        seed: Seed of everything random.
+        augment: Random changes of the patches.
+    """
+
+    steps: Annotated[int, Field(ge=1)] | None = None
+    minutes: Positive | None = None
+    batch: Annotated[int, Field(ge=1)] = 4
+    patch_px: int | tuple[int, ...] = 256
+    loss: Annotated[str, AfterValidator(tidy_loss)] = "dice+ce"
+    loss_settings: LossSettings = LossSettings()
+    image_loss: NonNegative = 0.2
+    learning_rate: Positive = 2e-3
+    warmup_share: Share = 0.05
+    weight_decay: NonNegative = 1e-2
+    clip_norm: Positive = 1.0
+    average: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.995
+    foreground_share: Share = 0.43
+    validations: Annotated[int, Field(ge=1)] = 10
+    precision: Precision = "auto"
+    layout: Layout = "auto"
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    augment: AugmentConfig = AugmentConfig()
+
+    @pydantic.field_validator("patch_px", mode="before")
+    @classmethod
+    def _sides(cls, value: Any) -> int | tuple[int, ...]:
+        """Take ``256``, ``40x56x40`` and ``[40, 56, 40]``."""
+        if isinstance(value, str):
+            value = [int(side) if side.isdecimal() else side for side in value.split("x")]
+        sides = list(value) if isinstance(value, list | tuple) else [value]
+        if not (
+            len(sides) in (1, 2, 3)
+            and all(isinstance(n, int) and not isinstance(n, bool) and n >= 8 for n in sides)
+        ):
+            raise ValueError("a whole number of at least 8, or one for each axis as in 40x56x40")
+        return tuple(sides) if len(sides) > 1 else sides[0]
+
+    def patch_shape(self, dims: int) -> tuple[int, ...]:
+        """The size of a patch along each axis.
+
+        Args:
+            dims: 2 for images, 3 for volumes.
+
+        Raises:
+            ConfigError: ``config-patch`` when ``patch_px`` has another number of axes.
+
+        Example:
+            >>> TrainConfig(patch_px=64).patch_shape(3)
+            (64, 64, 64)
+        """
+        if isinstance(self.patch_px, int):
+            return (self.patch_px,) * dims
+        if len(self.patch_px) != dims:
+            raise ConfigError(
+                "config-patch",
+                "--set patch_px",
+                expected=f"one number, or {dims} joined by x",
+                found="x".join(map(str, self.patch_px)),
+                remedy=f"write one number for each of the {dims} axes of the images",
+            )
+        return self.patch_px
