@@ -18,7 +18,7 @@ from maskwright.geometry import Axis
 from maskwright.nn.presets import preset
 from maskwright.nn.unet import UNet, build_unet
 from maskwright.predict.engine import torch_engine
-from maskwright.predict.predictor import predict_classes, predict_probabilities
+from maskwright.predict.predictor import Found, predict_classes, predict_image
 from maskwright.tiling import Interval, TileRule, mirror_index, read_mirrored
 
 
@@ -106,11 +106,11 @@ def test_the_identity_network_reproduces_its_input(padding: str) -> None:
     rule, border = TileRule((axis, axis), tile_px=120, mirror_px=8), axis.border_loss
     image = np.random.default_rng(0).integers(0, 255, (1, 300, 211)).astype(np.uint8)
 
-    def identity(batch: np.ndarray) -> np.ndarray:
+    def identity(batch: np.ndarray) -> Found:
         inner = batch[..., border:-border, border:-border] if border else batch
-        return np.concatenate([-inner, inner], 1)
+        return {"probabilities": np.concatenate([-inner, inner], 1)}
 
-    found = predict_probabilities(image, identity, rule, 1, classes=2)[1]
+    found = predict_image(image, identity, rule, 1).probabilities_KYX[1]
     expected = (image[0] - image.mean()) / image.std()
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
@@ -140,8 +140,8 @@ def test_tiled_equals_whole_image_prediction(
     whole = TileRule(axes, 2000, 16)
     small = TileRule(axes, smallest + extra, 16)
     assert len(whole.cover((height, width))) == 1
-    expected = predict_probabilities(image, engine, whole, 1, classes=2)
-    found = predict_probabilities(image, engine, small, 1, classes=2)
+    expected = predict_image(image, engine, whole, 1).probabilities_KYX
+    found = predict_image(image, engine, small, 1).probabilities_KYX
     assert np.abs(found - expected).max() < 1e-5
     differs = predict_classes(image, engine, small, 1) != (expected[1] > expected[0])
     assert (np.abs(expected[1] - expected[0])[differs] < 1e-5).all()
@@ -222,7 +222,7 @@ def test_whole_image_prediction_is_the_network_on_the_mirrored_image() -> None:
     network = build_unet(ModelConfig(depth=2, width=4), seed=3).eval()
     image = np.random.default_rng(1).normal(size=(1, 64, 48)).astype(np.float32)
     rule = TileRule(network.axes, tile_px=2000, mirror_px=8)
-    found = predict_probabilities(image, torch_engine(network), rule, 1, classes=2)
+    found = predict_image(image, torch_engine(network), rule, 1).probabilities_KYX
     normal = (image - image.mean()) / image.std()
     padded = torch.from_numpy(np.pad(normal, ((0, 0), (8, 8), (8, 8)), mode="reflect"))[None]
     with torch.no_grad():

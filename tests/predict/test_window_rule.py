@@ -7,7 +7,7 @@ import pytest
 
 from maskwright.errors import SizeError
 from maskwright.io.package import PackageAxis
-from maskwright.predict.predictor import predict_probabilities
+from maskwright.predict.predictor import Found, predict_image
 from maskwright.predict.window_rule import WindowRule
 
 FIXED = PackageAxis("y", 64, 0, 8, 0)
@@ -63,15 +63,15 @@ def test_the_identity_network_reproduces_its_input(name: str) -> None:
     loss = axis.border_loss
     image = np.random.default_rng(0).random((1, 130, 97)).astype(np.float32)
 
-    def identity(batch: np.ndarray) -> np.ndarray:
+    def identity(batch: np.ndarray) -> Found:
         inner = slice(loss, -loss or None)
-        return np.concatenate([1 - batch, batch], 1)[..., inner, inner]
+        return {"probabilities": np.concatenate([1 - batch, batch], 1)[..., inner, inner]}
 
     def unchanged(image_CS: np.ndarray, channels: int) -> object:
         return lambda block: block.astype(np.float32)
 
-    found = predict_probabilities(image, identity, rule(axis), 1, normalise=unchanged, classes=2)
-    np.testing.assert_array_equal(found[1], image[0])
+    found = predict_image(image, identity, rule(axis), 1, normalise=unchanged)
+    np.testing.assert_array_equal(found.probabilities_KYX[1], image[0])
 
 
 def test_a_tile_that_leaves_nothing_to_keep_is_refused() -> None:

@@ -29,7 +29,7 @@ from maskwright.io.registry import read_image, read_mask
 from maskwright.nn.unet import build_unet
 from maskwright.predict.engine import torch_engine
 from maskwright.predict.file_engine import file_engine
-from maskwright.predict.predictor import predict_classes, predict_probabilities
+from maskwright.predict.predictor import predict_classes, predict_image
 from maskwright.tiling import TileRule
 from maskwright.workflow.opening import open_network
 from maskwright.workflow.prediction import tile_rule
@@ -165,7 +165,7 @@ def test_tiles_through_onnx_equal_tiles_and_whole_image_through_torch(padding: s
     image = np.random.default_rng(0).integers(0, 255, (1, 150, 119)).astype(np.uint8)
 
     def predicted(engine: Any, rule: TileRule) -> np.ndarray:
-        return predict_probabilities(image, engine, rule, 1, classes=2)
+        return predict_image(image, engine, rule, 1).probabilities_KYX
 
     small, large = (tile_rule(config, facts.predict, tile=tile) for tile in (108, 1024))
     assert len(small.cover((150, 119))) > 1 == len(large.cover((150, 119)))
@@ -181,13 +181,9 @@ def test_tiles_through_onnx_equal_tiles_and_whole_image_through_torch(padding: s
 @real
 def test_a_package_of_others_gives_its_own_test_output() -> None:
     opened = open_network(BROAD)
-    predictor = opened.predictor
     image = np.load(BROAD / "test_input.npy", allow_pickle=False)[0]
     expected = np.load(BROAD / "test_output.npy", allow_pickle=False)[0, 0]
-    found = predict_probabilities(
-        image, predictor.engine, predictor.rule, predictor.channels,
-        normalise=predictor.normalise, classes=predictor.classes,
-    )  # fmt: skip
+    found = opened.predictor.predict(image).probabilities_KYX
     assert np.abs(found[1] - expected).max() < 1e-5
     assert opened.labels.names == ("background", "foreground")
     assert opened.labels.values == ((0,), (255,))

@@ -133,13 +133,37 @@ def predict(
     uncertainty: Annotated[
         bool, typer.Option("--uncertainty", help="Also write maps of how unsure each pixel is.")
     ] = False,
+    levels: Annotated[
+        bool,
+        typer.Option("--levels", help="Also draw what each level of the decoder predicts."),
+    ] = False,
+    tta: Annotated[
+        str | None,
+        typer.Option(
+            metavar="flip|scale|flip,scale|none",
+            help="Average over mirrorings and sizes of the image.",
+            show_default="as in the run",
+        ),
+    ] = None,
+    gate: Annotated[
+        bool | None,
+        typer.Option(
+            "--gate/--no-gate",
+            help="Pixels of a class become background where the image's label says that there is "
+            "none; for image_labels=contains:NAME.",
+            show_default="as in the run",
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Write a mask for each image, of any size.
 
-    Example: maskwright predict runs/cells new/ --out masks
+    A network that labels whole images also writes image_labels.csv; the label's probabilities are
+    the mean over the tiles, weighted by the area of each.
+
+    Example: maskwright predict runs/cells new/ --out masks --tta flip
     """
     from maskwright.workflow.prediction import SUMMARY_NAME
     from maskwright.workflow.prediction import predict as run_prediction
@@ -152,6 +176,9 @@ def predict(
             tile=tile,
             probabilities=probabilities,
             uncertainty=uncertainty,
+            levels=levels,
+            tta=tta,
+            gate=gate,
             overwrite=overwrite,
             events=events,
         )

@@ -188,12 +188,10 @@ class AttentionGate(nn.Module):
         return skip * weights
 
 
-class Fusion(nn.Module):
-    """One prediction from those of all levels, by learned weights.
+class Enlargement(nn.Module):
+    """The predictions of all levels, each enlarged to lie exactly on that of the finest.
 
-    Coarser predictions are interpolated and cropped to the size of the finest. The weights start
-    at the mean of the levels (as in Xie and Tu 2015, arXiv 1504.06375), so that every level has
-    its share in the result, and a gradient, from the first step on.
+    Coarser predictions are interpolated, then cropped to its size.
 
     Args:
         model: The network.
@@ -206,21 +204,46 @@ class Fusion(nn.Module):
         scales = [(1.0,) * model.dims]
         for stride in model.level_strides[: model.depth - 1]:
             scales.append(tuple(a * b for a, b in zip(scales[-1], stride, strict=True)))
-        self.enlarge = nn.ModuleList(
+        self.resize = nn.ModuleList(
             nn.Upsample(scale_factor=scale, mode=LINEAR_MODES[model.dims]) for scale in scales[1:]
         )
+
+    def forward(self, predictions: Sequence[Tensor]) -> list[Tensor]:
+        """Predictions of the size of the first, in the same order."""
+        enlarged = [
+            crop(resize(prediction), crop_px)
+            for resize, prediction, crop_px in zip(
+                self.resize, predictions[1:], self.crops_px, strict=True
+            )
+        ]
+        return [predictions[0], *enlarged]
+
+
+class Fusion(nn.Module):
+    """One prediction from those of all levels, by learned weights.
+
+    The weights start at the mean of the levels (as in Xie and Tu 2015, arXiv 1504.06375), so that
+    every level has its share in the result, and a gradient, from the first step on.
+
+    Args:
+        model: The network.
+    """
+
+    def __init__(self, model: ModelConfig) -> None:
+        super().__init__()
+        self.levels = model.depth
         self.weigh = CONVOLUTIONS[model.dims](model.classes * model.depth, model.classes, 1)
 
     def forward(self, predictions: Sequence[Tensor]) -> Tensor:
-        """The fused prediction, of the size of the first."""
-        enlarged = [
-            crop(enlarge(prediction), crop_px)
-            for enlarge, prediction, crop_px in zip(
-                self.enlarge, predictions[1:], self.crops_px, strict=True
-            )
-        ]
-        fused: Tensor = self.weigh(torch.cat([predictions[0], *enlarged], dim=1))
+        """The fused prediction from predictions of one size, the finest level first."""
+        fused: Tensor = self.weigh(torch.cat(list(predictions), dim=1))
         return fused
+
+    def shares(self) -> tuple[float, ...]:
+        """How much each level weighs: its share of the sum of |weights|, the finest first."""
+        weights = self.weigh.weight.detach().abs().double()
+        each = [float(part.sum()) for part in weights.chunk(self.levels, dim=1)]
+        return tuple(weight / sum(each) for weight in each)
 
 
 def build_up(model: ModelConfig, level: int, inner: int, outer: int) -> nn.Module:

@@ -17,6 +17,7 @@ from maskwright.nn.blocks import (
     MAX_POOLS,
     AttentionGate,
     ConvBlock,
+    Enlargement,
     Fusion,
     ResidualBlock,
     build_image_head,
@@ -83,11 +84,8 @@ class UNet(nn.Module):
         self.level_heads = nn.ModuleList(
             point(widths[level], config.classes, 1) for level in predicting
         )
-        self.fusion = (
-            Fusion(config, [self._level_crop(level) for level in predicting])
-            if config.levels == "fused"
-            else None
-        )
+        self.enlargement = Enlargement(config, [self._level_crop(n) for n in range(1, depth)])
+        self.fusion = Fusion(config) if config.levels == "fused" else None
         self.image_head = build_image_head(config) if config.image_classes else None
         self._crops = [
             tuple(zip(*(axis.skip_crop(level) for axis in self.axes), strict=True))
@@ -154,7 +152,9 @@ class UNet(nn.Module):
         scores += [
             head(features) for head, features in zip(self.level_heads, levels[1:], strict=True)
         ]
-        outputs: Outputs = {"logits": scores[0] if self.fusion is None else self.fusion(scores)}
+        outputs: Outputs = {
+            "logits": scores[0] if self.fusion is None else self.fusion(self.enlargement(scores))
+        }
         if self.config.levels != "none":
             outputs["levels"] = scores
         if self.image_head is not None:

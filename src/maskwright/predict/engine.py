@@ -5,13 +5,18 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from maskwright.nn.unet import HEADS, UNet, fold, memory_format
-from maskwright.predict.predictor import Engine
+from maskwright.predict.predictor import Engine, Found
 
 
 def torch_engine(
-    network: UNet, *, layout: str = "channels_last", precision: str = "float32"
+    network: UNet,
+    *,
+    layout: str = "channels_last",
+    precision: str = "float32",
+    levels: bool = False,
 ) -> Engine:
     """A callable from tiles to probabilities; batch normalisation folded into the convolutions.
 
@@ -22,14 +27,16 @@ def torch_engine(
         network: A trained network; it is copied and not changed.
         layout: ``contiguous`` or ``channels_last``.
         precision: ``float32`` or ``bfloat16``.
+        levels: Whether the probabilities of the decoder's levels are given too, enlarged to lie
+            on the final ones as where levels are fused; only for a network with levels.
 
     Returns:
-        A callable from ``(B, C, *S)`` float32 to probabilities ``(B, K, *S')`` float32.
+        A callable from ``(B, C, *S)`` float32 to :class:`~maskwright.predict.predictor.Found`.
 
     Example:
         >>> from maskwright.nn.unet import build_unet
         >>> engine = torch_engine(build_unet())
-        >>> engine(np.zeros((1, 1, 32, 32), np.float32)).shape
+        >>> engine(np.zeros((1, 1, 32, 32), np.float32))["probabilities"].shape
         (1, 2, 32, 32)
     """
     folded = fold(network)
@@ -39,16 +46,24 @@ def torch_engine(
         if name not in HEADS:
             part.to(dtype=number, memory_format=order)  # type: ignore[call-overload]
     device = next(folded.parameters()).device
+    overlapping = network.config.output == "sigmoid"
+
+    def probabilities(logits_BKS: Tensor) -> NDArray[np.float32]:
+        found_BKS = logits_BKS.sigmoid() if overlapping else logits_BKS.softmax(1)
+        plain_BKS: NDArray[np.float32] = found_BKS.cpu().numpy()
+        return plain_BKS
 
     @torch.inference_mode()
-    def run(batch_BCS: NDArray[np.float32]) -> NDArray[np.float32]:
+    def run(batch_BCS: NDArray[np.float32]) -> Found:
         batch = torch.from_numpy(np.ascontiguousarray(batch_BCS)).to(device, number)
-        levels, lowest = folded.features(batch.contiguous(memory_format=order))
-        found = folded.predictions([level.float() for level in levels], lowest.float())
-        logits_BKS = found["logits"]
-        overlapping = network.config.output == "sigmoid"
-        probabilities_BKS = logits_BKS.sigmoid() if overlapping else logits_BKS.softmax(1)
-        probabilities: NDArray[np.float32] = probabilities_BKS.cpu().numpy()
-        return probabilities
+        features, lowest = folded.features(batch.contiguous(memory_format=order))
+        outputs = folded.predictions([level.float() for level in features], lowest.float())
+        found: Found = {"probabilities": probabilities(outputs["logits"])}
+        if "image_logits" in outputs:
+            found["image_probabilities"] = outputs["image_logits"].softmax(1).cpu().numpy()
+        if levels:
+            enlarged = folded.enlargement(outputs["levels"])
+            found["levels"] = [probabilities(logits_BKS) for logits_BKS in enlarged]
+        return found
 
     return run

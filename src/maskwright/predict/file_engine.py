@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from maskwright.errors import RunError
 from maskwright.io.network_file import NetworkFile
 from maskwright.io.package import Package
-from maskwright.predict.predictor import Engine
+from maskwright.predict.predictor import Engine, Found
 from maskwright.predict.processing import activation, sigmoid, softmax
 
 _TOLERANCE = 1e-3
@@ -25,20 +25,27 @@ def file_engine(network: NetworkFile, activated: str) -> Engine:
         activated: ``softmax`` or ``sigmoid`` of its ``logits``.
 
     Returns:
-        A callable from ``(B, C, *S)`` float32 to probabilities ``(B, K, *S)`` float32.
+        A callable from ``(B, C, *S)`` float32 to :class:`~maskwright.predict.predictor.Found`, with
+        the probabilities of whole images where the file gives them.
 
     Example:
         >>> even = NetworkFile(lambda batch: {"logits": batch.repeat(2, 1)}, None, "example")
-        >>> file_engine(even, "softmax")(np.zeros((1, 1, 1, 1), np.float32)).ravel().tolist()
+        >>> found = file_engine(even, "softmax")(np.zeros((1, 1, 1, 1), np.float32))
+        >>> found["probabilities"].ravel().tolist()
         [0.5, 0.5]
     """
 
-    def run(batch_BCS: NDArray[np.float32]) -> NDArray[np.float32]:
-        logits_BKS = network.run(np.ascontiguousarray(batch_BCS))["logits"]
+    def run(batch_BCS: NDArray[np.float32]) -> Found:
+        outputs = network.run(np.ascontiguousarray(batch_BCS))
+        logits_BKS = outputs["logits"]
         probabilities_BKS = (
             sigmoid(logits_BKS) if activated == "sigmoid" else softmax(logits_BKS, axis=1)
         )
-        return probabilities_BKS.astype(np.float32)
+        found: Found = {"probabilities": probabilities_BKS.astype(np.float32)}
+        if "image_logits" in outputs:
+            image_BL = softmax(outputs["image_logits"], axis=1)
+            found["image_probabilities"] = image_BL.astype(np.float32)
+        return found
 
     return run
 
@@ -96,7 +103,7 @@ def package_engine(package: Package, *, subject: str) -> tuple[Engine, tuple[str
 
 
 def _float32(engine: Callable[[NDArray[np.float32]], NDArray[np.float64]]) -> Engine:
-    return lambda batch: engine(batch).astype(np.float32)
+    return lambda batch: {"probabilities": engine(batch).astype(np.float32)}
 
 
 def _class_names(names: Sequence[str], channels: int, first: str | None) -> tuple[str, ...]:

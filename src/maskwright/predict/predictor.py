@@ -9,7 +9,8 @@ Source: Ronneberger et al. 2015, arXiv 1505.04597, figure 2.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +18,32 @@ from numpy.typing import NDArray
 from maskwright.data import intensity
 from maskwright.tiling import Tile, read_mirrored
 
-Engine = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""From a batch of tiles ``(B, C, *S)`` to probabilities ``(B, K, *S')``, S being Y X or Z Y X."""
+
+class _Always(TypedDict):
+    probabilities: NDArray[np.float32]
+
+
+class Found(_Always, total=False):
+    """What a network says of a batch of tiles.
+
+    Always ``probabilities`` of the classes, shape ``(B, K, *S')``. Where the network has them,
+    ``image_probabilities`` of the classes of whole images, shape ``(B, L)``, and, where they are
+    asked for, ``levels``: what each level of the decoder says, the finest first, each of the shape
+    of ``probabilities``.
+    """
+
+    image_probabilities: NDArray[np.float32]
+    levels: list[NDArray[np.float32]]
+
+
+Engine = Callable[[NDArray[np.float32]], Found]
+"""From a batch of tiles ``(B, C, *S)`` to what the network says, S being Y X or Z Y X."""
 
 Normaliser = Callable[[NDArray[Any], int], Callable[[NDArray[Any]], NDArray[np.float32]]]
 """From a whole image and the network's channels to what normalises a block of that image."""
+
+ABSENT_BELOW = 0.5
+"""A class whose presence in the image is less probable than this is taken to be absent."""
 
 
 class Rule(Protocol):
@@ -39,14 +61,39 @@ def z_score(
     return lambda block_CYX: intensity.apply(block_CYX, measured, channels)
 
 
+def _nothing() -> NDArray[np.float32]:
+    return np.empty(0, np.float32)
+
+
+@dataclass(frozen=True)
+class ImagePrediction:
+    """What a network says of an image.
+
+    Args:
+        classes_YX: The most probable class of every pixel.
+        probabilities_KYX: Of every class at every pixel; empty where they were not held.
+        image_probabilities_L: Of every class of whole images; empty where the network predicts
+            none.
+        levels_YX: The most probable classes of each level of the decoder, the finest first, where
+            the engine gives them.
+        emptied: Whether :func:`gated` took pixels away.
+    """
+
+    classes_YX: NDArray[np.uint8]
+    probabilities_KYX: NDArray[np.float32] = field(default_factory=_nothing)
+    image_probabilities_L: NDArray[np.float32] = field(default_factory=_nothing)
+    levels_YX: tuple[NDArray[np.uint8], ...] = ()
+    emptied: bool = False
+
+
 def predict_tiles(
     image_CYX: NDArray[Any],
     engine: Engine,
     rule: Rule,
     channels: int,
     normalise: Normaliser = z_score,
-) -> Iterator[tuple[Tile, NDArray[np.float32]]]:
-    """Probabilities tile by tile, each cropped to what is kept.
+) -> Iterator[tuple[Tile, Found]]:
+    """What the network says tile by tile, each cropped to what is kept.
 
     Args:
         image_CYX: Image in its own data type; a volume has its Z axis before Y.
@@ -56,13 +103,82 @@ def predict_tiles(
         normalise: What is done to intensities.
 
     Yields:
-        The tile and its probabilities, shape ``(K, Y, X)`` of the tile's ``write``.
+        The tile and what was found, as a batch of one, of the size of the tile's ``write``.
     """
     normalised = normalise(image_CYX, channels)
     for tile in rule.cover(image_CYX.shape[1:]):
         pixels = read_mirrored(image_CYX, tile.read)
-        probabilities_KYX = engine(normalised(pixels)[None])[0]
-        yield tile, probabilities_KYX[(slice(None), *tile.crop_slices)]
+        found = engine(normalised(pixels)[None]).copy()
+        kept = (slice(None), slice(None), *tile.crop_slices)
+        found["probabilities"] = found["probabilities"][kept]
+        if "levels" in found:
+            found["levels"] = [level_BKS[kept] for level_BKS in found["levels"]]
+        yield tile, found
+
+
+def predict_image(
+    image_CYX: NDArray[Any],
+    engine: Engine,
+    rule: Rule,
+    channels: int,
+    *,
+    normalise: Normaliser = z_score,
+    hold: bool = True,
+    on_tile: Callable[[], None] | None = None,
+) -> ImagePrediction:
+    """Predict an image tile by tile and gather all that the network says of it.
+
+    The label of the image is read from the tiles: their probabilities are averaged, each weighted
+    by the area of its ``write``. Memory beyond the result is that of one tile.
+
+    Args:
+        image_CYX: Image in its own data type; a volume has its Z axis before Y.
+        engine: The network.
+        rule: How it may be tiled.
+        channels: Channels the network takes.
+        normalise: What is done to intensities.
+        hold: Whether the probabilities of all pixels are kept.
+        on_tile: Called after each tile.
+
+    Returns:
+        Class map, label of the image and levels; probabilities where they are held.
+
+    Example:
+        >>> def dark(batch):
+        ...     share = (batch < 0).mean((1, 2, 3))[:, None]
+        ...     return {"probabilities": np.concatenate([(batch >= 0), (batch < 0)], axis=1),
+        ...             "image_probabilities": np.concatenate([1 - share, share], axis=1)}
+        >>> from maskwright.geometry import Axis
+        >>> from maskwright.tiling import TileRule
+        >>> axis = Axis(kernels=(3, 3), strides=(2,))
+        >>> rule = TileRule((axis, axis), tile_px=64, mirror_px=0)
+        >>> image = np.array([[[0, 9], [9, 9]]], np.uint8)
+        >>> found = predict_image(image, dark, rule, channels=1)
+        >>> found.classes_YX.tolist(), found.image_probabilities_L.tolist()
+        ([[1, 0], [0, 0]], [0.75, 0.25])
+    """
+    size = image_CYX.shape[1:]
+    classes_YX = np.empty(size, np.uint8)
+    probabilities_KYX, image_L = _nothing(), _nothing()
+    levels_YX: list[NDArray[np.uint8]] = []
+    for tile, found in predict_tiles(image_CYX, engine, rule, channels, normalise):
+        where, part_KYX = tile.write_slices, found["probabilities"][0]
+        classes_YX[where] = most_probable(part_KYX)
+        if hold:
+            if not probabilities_KYX.size:
+                probabilities_KYX = np.empty((len(part_KYX), *size), np.float32)
+            probabilities_KYX[(slice(None), *where)] = part_KYX
+        if "image_probabilities" in found:
+            share = classes_YX[where].size / classes_YX.size
+            part_L = share * found["image_probabilities"][0]
+            image_L = image_L + part_L if image_L.size else part_L
+        found_levels = found.get("levels", [])
+        levels_YX = levels_YX or [np.empty(size, np.uint8) for _ in found_levels]
+        for level_YX, level_BKS in zip(levels_YX, found_levels, strict=True):
+            level_YX[where] = most_probable(level_BKS[0])
+        if on_tile is not None:
+            on_tile()
+    return ImagePrediction(classes_YX, probabilities_KYX, image_L, tuple(levels_YX))
 
 
 def predict_classes(
@@ -72,70 +188,10 @@ def predict_classes(
     channels: int,
     *,
     normalise: Normaliser = z_score,
-    on_tile: Callable[[], None] | None = None,
 ) -> NDArray[np.uint8]:
-    """The most probable class of every pixel; memory beyond the result is that of one tile.
-
-    Args:
-        image_CYX: Image in its own data type; a volume has its Z axis before Y.
-        engine: The network.
-        rule: How it may be tiled.
-        channels: Channels the network takes.
-        normalise: What is done to intensities.
-        on_tile: Called after each tile.
-
-    Returns:
-        Class ids, shape ``(Y, X)``.
-
-    Example:
-        >>> def dark(batch):
-        ...     return np.concatenate([(batch >= 0), (batch < 0)], axis=1).astype(np.float32)
-        >>> from maskwright.geometry import Axis
-        >>> from maskwright.tiling import TileRule
-        >>> axis = Axis(kernels=(3, 3), strides=(2,))
-        >>> rule = TileRule((axis, axis), tile_px=64, mirror_px=0)
-        >>> image = np.array([[[0, 9], [9, 0]]], np.uint8)
-        >>> predict_classes(image, dark, rule, channels=1).tolist()
-        [[1, 0], [0, 1]]
-    """
-    classes_YX = np.empty(image_CYX.shape[1:], np.uint8)
-    for tile, probabilities_KYX in predict_tiles(image_CYX, engine, rule, channels, normalise):
-        classes_YX[tile.write_slices] = most_probable(probabilities_KYX)
-        if on_tile is not None:
-            on_tile()
-    return classes_YX
-
-
-def predict_probabilities(
-    image_CYX: NDArray[Any],
-    engine: Engine,
-    rule: Rule,
-    channels: int,
-    *,
-    normalise: Normaliser = z_score,
-    classes: int,
-    on_tile: Callable[[], None] | None = None,
-) -> NDArray[np.float32]:
-    """The probability of every class at every pixel.
-
-    Args:
-        image_CYX: Image in its own data type; a volume has its Z axis before Y.
-        engine: The network.
-        rule: How it may be tiled.
-        channels: Channels the network takes.
-        normalise: What is done to intensities.
-        classes: Number of classes.
-        on_tile: Called after each tile.
-
-    Returns:
-        Probabilities, shape ``(K, Y, X)``, summing to one.
-    """
-    result_KYX = np.empty((classes, *image_CYX.shape[1:]), np.float32)
-    for tile, probabilities_KYX in predict_tiles(image_CYX, engine, rule, channels, normalise):
-        result_KYX[(slice(None), *tile.write_slices)] = probabilities_KYX
-        if on_tile is not None:
-            on_tile()
-    return result_KYX
+    """The class map of :func:`predict_image`, which holds no probabilities."""
+    found = predict_image(image_CYX, engine, rule, channels, normalise=normalise, hold=False)
+    return found.classes_YX
 
 
 def most_probable(probabilities_KYX: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -146,3 +202,42 @@ def most_probable(probabilities_KYX: NDArray[np.float32]) -> NDArray[np.uint8]:
     else:
         classes_YX = probabilities_KYX.argmax(0).astype(np.uint8)
     return classes_YX
+
+
+def distribution(probabilities_KYX: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Probabilities of classes that may overlap as those of one class: p / Σ p.
+
+    The most probable class stays the same. Where all are 0, all classes are alike.
+
+    Example:
+        >>> distribution(np.array([[0.25, 0.0], [0.75, 0.0]], np.float32) / 2).tolist()
+        [[0.25, 0.5], [0.75, 0.5]]
+    """
+    total_YX = probabilities_KYX.sum(0)
+    shares_KYX = np.full_like(probabilities_KYX, 1 / len(probabilities_KYX))
+    np.divide(probabilities_KYX, total_YX, out=shares_KYX, where=total_YX > 0)
+    return shares_KYX
+
+
+def gated(found: ImagePrediction, index: int) -> ImagePrediction:
+    """The prediction without a class that the image's label says is not there.
+
+    Where the second class of the whole image, "with" the class, has a probability below 0.5, the
+    pixels of the class become background. Probabilities stay as they are.
+
+    Args:
+        found: A prediction with the probabilities of the two classes of whole images.
+        index: The class, above 0.
+
+    Example:
+        >>> found = ImagePrediction(np.array([[0, 1]], np.uint8),
+        ...                         image_probabilities_L=np.array([0.9, 0.1], np.float32))
+        >>> gated(found, 1).classes_YX.tolist(), gated(found, 1).emptied
+        ([[0, 0]], True)
+    """
+    image_L = found.image_probabilities_L
+    if image_L[1] >= ABSENT_BELOW:
+        return found
+    member_YX = found.classes_YX == index
+    classes_YX = np.where(member_YX, np.uint8(0), found.classes_YX)
+    return replace(found, classes_YX=classes_YX, emptied=bool(member_YX.any()))

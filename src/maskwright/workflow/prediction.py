@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,37 +15,45 @@ from numpy.typing import NDArray
 from maskwright import geometry
 from maskwright.config import DataConfig, ModelConfig, PredictConfig, validate
 from maskwright.data.files import find_images, group_channels
-from maskwright.data.intensity import select_channels
-from maskwright.data.labels import LabelMap
-from maskwright.errors import DataError, OutputError
 from maskwright.evaluate.uncertainty import Trust, entropy, trust
 from maskwright.io.channels import read_channels
 from maskwright.io.durable import make_folder, write_text
-from maskwright.io.image import Image
 from maskwright.io.probabilities import probabilities_path, write_probabilities
 from maskwright.io.registry import mask_suffix, read_header, write_mask
-from maskwright.io.table import write_table
 from maskwright.nn.unet import UNet
 from maskwright.plan.machine import candidates, fastest
+from maskwright.predict.averaging import averaged, passes
 from maskwright.predict.engine import torch_engine
 from maskwright.predict.predictor import (
     Engine,
+    ImagePrediction,
     Normaliser,
     Rule,
-    most_probable,
-    predict_classes,
-    predict_probabilities,
+    distribution,
+    gated,
+    predict_image,
     z_score,
 )
 from maskwright.progress import Events
+from maskwright.report.figures import write_panels
+from maskwright.report.level_panels import level_panels
 from maskwright.tiling import TileRule
-from maskwright.train.diagnosis import ONE_CLASS_SHARE
+from maskwright.workflow.prediction_checks import check_averaging, check_channels, check_targets
+from maskwright.workflow.prediction_tables import (
+    image_label,
+    record,
+    tell_gated,
+    tell_levels,
+    warn_one_class,
+    write_image_labels,
+    write_trust,
+)
 from maskwright.workflow.predictions import Predictions
 
 SUMMARY_NAME = "predictions.json"
 PROBABILITIES_NAME = "probabilities"
 UNCERTAINTY_NAME = "uncertainty"
-TRUST_NAME = "trust.csv"
+LEVELS_NAME = "levels"
 # Up to so many pixels the probabilities of an image are held, to say how much to trust its mask.
 _TRUSTED_PX = 1 << 25
 _MEASURED_PX = {2: 256, 3: 32}
@@ -62,6 +70,10 @@ class Predictor:
         classes: Number of classes.
         numerics: Memory order and number format in use, for the record.
         normalise: What is done to intensities.
+        ways: What is averaged over, see :func:`maskwright.predict.averaging.averaged`.
+        scales: Sizes for the way ``scale``.
+        overlapping: Whether the probabilities of a pixel need not sum to one.
+        gate: Class that the image's label may take away, see :func:`~predictor.gated`.
     """
 
     engine: Engine
@@ -70,31 +82,93 @@ class Predictor:
     classes: int
     numerics: str
     normalise: Normaliser = z_score
+    ways: tuple[str, ...] = ()
+    scales: tuple[float, ...] = (1.0,)
+    overlapping: bool = False
+    gate: int | None = None
 
     @staticmethod
-    def build(network: UNet, config: PredictConfig, *, tile: int | None = None) -> Predictor:
+    def build(
+        network: UNet,
+        config: PredictConfig,
+        *,
+        tile: int | None = None,
+        levels: bool = False,
+        gate: int | None = None,
+    ) -> Predictor:
         """A predictor with the number format that is fastest on this machine.
 
         Args:
             network: A trained network.
             config: The prediction settings.
             tile: Overrides the largest side of a tile.
+            levels: Whether the levels of the decoder are predicted too.
+            gate: Class that the image's label may take away.
         """
         model = network.config
-        rule = tile_rule(model, config, tile=tile)
+        # Levels that are drawn need as much context as levels that are fused.
+        drawn = model.model_copy(update={"levels": "fused"}) if levels else model
+        rule = tile_rule(drawn, config, tile=tile)
         sample = rule.cover((_MEASURED_PX[model.dims],) * model.dims)[0]
         blank = np.zeros((1, model.channels, *(read.size for read in sample.read)), np.float32)
         options = candidates("channels_last", config.precision)
         engines = {
-            option: torch_engine(network, layout=option.layout, precision=option.precision)
+            option: torch_engine(
+                network, layout=option.layout, precision=option.precision, levels=levels
+            )
             for option in options
         }
         chosen, _ = fastest(options, lambda option: lambda: _run(engines[option], blank))
-        return Predictor(engines[chosen], rule, model.channels, model.classes, str(chosen))
+        return Predictor(
+            engines[chosen],
+            rule,
+            model.channels,
+            model.classes,
+            str(chosen),
+            ways=config.tta,
+            scales=config.scales,
+            overlapping=model.output == "sigmoid",
+            gate=gate,
+        )
 
     def tiles(self, size: tuple[int, ...]) -> int:
-        """How many tiles an image of this size takes."""
-        return len(self.rule.cover(size))
+        """How many tiles an image of this size takes, over all that is averaged."""
+        wanted = passes(size, self.ways, self.scales)
+        return sum(len(self.rule.cover(each.size)) for each in wanted)
+
+    def predict(
+        self,
+        image_CYX: NDArray[Any],
+        *,
+        hold: bool = True,
+        on_tile: Callable[[], None] | None = None,
+    ) -> ImagePrediction:
+        """All that the network says of an image.
+
+        Args:
+            image_CYX: Image in its own data type; a volume has its Z axis before Y.
+            hold: Whether the probabilities of all pixels are kept, as averaging needs them.
+            on_tile: Called after each tile.
+        """
+
+        def once(array_CYX: NDArray[Any]) -> ImagePrediction:
+            return predict_image(
+                array_CYX,
+                self.engine,
+                self.rule,
+                self.channels,
+                normalise=self.normalise,
+                hold=hold or bool(self.ways),
+                on_tile=on_tile,
+            )
+
+        predict_once = averaged(once, self.ways, self.scales) if self.ways else once
+        found = predict_once(image_CYX)
+        return found if self.gate is None else gated(found, self.gate)
+
+    def distribution(self, probabilities_KYX: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities that sum to one, for what reads them as those of one class a pixel."""
+        return distribution(probabilities_KYX) if self.overlapping else probabilities_KYX
 
 
 def tile_rule(model: ModelConfig, config: PredictConfig, *, tile: int | None = None) -> TileRule:
@@ -125,6 +199,9 @@ def predict(
     tile: int | None = None,
     probabilities: bool = False,
     uncertainty: bool = False,
+    levels: bool = False,
+    tta: str | Sequence[str] | None = None,
+    gate: bool | None = None,
     overwrite: bool = False,
     events: Events | None = None,
 ) -> Predictions:
@@ -137,6 +214,9 @@ def predict(
     network expects of its own masks, least trusted first; images of more than 2^25 pixels are
     ranked where probabilities or uncertainty are asked for.
 
+    A network with ``image_classes`` labels whole images too: ``image_labels.csv`` holds the label
+    of each and the probabilities of all, averaged over the tiles by the area that each writes.
+
     Args:
         run: A run folder, a file exported from one, or a package of bioimage.io; see
             :func:`maskwright.workflow.opening.open_network`.
@@ -144,9 +224,17 @@ def predict(
         out: Folder for the masks.
         tile: Largest side of the network's input; the result does not depend on it.
         probabilities: Also write ``probabilities/NAME.tif``, one page a class, calibrated on the
-            validation images; of volumes ``NAME.nii.gz``, one channel a class.
+            validation images; of volumes ``NAME.nii.gz``, one channel a class. Those of
+            overlapping classes are written as the network gives them, without calibration.
         uncertainty: Also write ``uncertainty/NAME.tif`` (``NAME.nii.gz``): per pixel the entropy
             of the classes' probabilities, from 0 (sure) to 1 (all classes alike).
+        levels: Also write ``levels/NAME.png``: what each level of the decoder predicts, the
+            coarsest first, then the final prediction; of volumes one slice.
+        tta: ``flip``, ``scale``, both, or ``none``: average the probabilities over mirrorings and
+            sizes of the image; by default as the run was configured.
+        gate: Whether the pixels of a class become background (class 0) where the image's label
+            says, with a probability below 0.5 for it, that the class is not there; for
+            ``image_labels=contains:NAME`` alone. By default as the run was configured.
         overwrite: Replace masks that exist.
         events: Where progress is told.
 
@@ -154,189 +242,96 @@ def predict(
         The written files.
 
     Raises:
+        ConfigError: When the network cannot give what is asked for, or an image is too large to
+            average.
         DataError: When an input cannot be read; masks of the others are not touched.
         OutputError: When a mask exists already, before anything is computed.
         RunError: When the run cannot be used.
     """
-    from maskwright.workflow.opening import open_network
+    from maskwright.workflow.opening import Asked, open_network
 
     events = events or Events()
-    network = open_network(run, tile=tile)
+    network = open_network(run, Asked(tile, levels, tta, gate))
     predictor, labels, calibration = network.predictor, network.labels, network.calibration
     channels = group_channels(find_images(list(inputs)), predictor.channels)
     names, images = list(channels), [paths[0] for paths in channels.values()]
     target = Path(out)
     files = [target / (name + mask_suffix(channels[name][0])) for name in names]
-    _check_targets(images, files, target, overwrite=overwrite)
+    check_targets(images, files, target, overwrite=overwrite)
+    sizes = [read_header(path).size for path in images]
+    if predictor.ways:
+        check_averaging(images, sizes, _TRUSTED_PX)
     events.send("start", images=len(images), numerics=predictor.numerics)
     make_folder(target, subject=f"--out {out}")
-    for asked, name in ((probabilities, PROBABILITIES_NAME), (uncertainty, UNCERTAINTY_NAME)):
+    for asked, name in (
+        (probabilities, PROBABILITIES_NAME),
+        (uncertainty, UNCERTAINTY_NAME),
+        (levels, LEVELS_NAME),
+    ):
         if asked:
             make_folder(target / name, subject=f"--out {out}")
+    if levels and network.level_shares:
+        tell_levels(network.level_shares, events)
     written: list[Path] = []
     trusts: dict[str, Trust] = {}
     records: list[dict[str, Any]] = []
-    tiles = [predictor.tiles(read_header(path).size) for path in images]
+    tiles = sum(predictor.tiles(size) for size in sizes)
     done = 0
     for name, path, file in zip(names, images, files, strict=True):
         begun = time.monotonic()
         image = read_channels(channels[name])
-        _check_channels(path, image, predictor.channels)
+        check_channels(path, image, predictor.channels)
 
         def tick(shown: str = path.name) -> None:
             nonlocal done
             done += 1
-            events.send("tile", number=done, tiles=sum(tiles), name=shown)
+            events.send("tile", number=done, tiles=tiles, name=shown)
 
-        asked = probabilities or uncertainty
-        if asked or image.array[0].size <= _TRUSTED_PX:
-            raw_KYX = predict_probabilities(
-                image.array,
-                predictor.engine,
-                predictor.rule,
-                predictor.channels,
-                normalise=predictor.normalise,
-                classes=predictor.classes,
-                on_tile=tick,
-            )
-            classes_YX = most_probable(raw_KYX)
-            calibrated_KYX = calibration.apply(raw_KYX)
-            trusts[path.name] = trust(calibrated_KYX, classes_YX)
+        hold = probabilities or uncertainty or image.array[0].size <= _TRUSTED_PX
+        found = predictor.predict(image.array, hold=hold, on_tile=tick)
+        if found.probabilities_KYX.size:
+            calibrated_KYX = calibration.apply(predictor.distribution(found.probabilities_KYX))
+            trusts[path.name] = trust(calibrated_KYX, found.classes_YX)
             if probabilities:
-                written.append(probabilities_path(target / PROBABILITIES_NAME, name, raw_KYX))
-                write_probabilities(written[-1], calibrated_KYX, image.geometry)
+                raw_KYX = found.probabilities_KYX
+                shown_KYX = raw_KYX if predictor.overlapping else calibrated_KYX
+                written.append(probabilities_path(target / PROBABILITIES_NAME, name, shown_KYX))
+                write_probabilities(written[-1], shown_KYX, image.geometry)
             if uncertainty:
                 write_probabilities(
-                    probabilities_path(target / UNCERTAINTY_NAME, name, raw_KYX),
+                    probabilities_path(target / UNCERTAINTY_NAME, name, calibrated_KYX),
                     entropy(calibrated_KYX)[None],
                     image.geometry,
                 )
-        else:
-            classes_YX = predict_classes(
-                image.array,
-                predictor.engine,
-                predictor.rule,
-                predictor.channels,
-                normalise=predictor.normalise,
-                on_tile=tick,
-            )
-        write_mask(file, labels.decode(classes_YX).placed_as(image))
-        records.append(_record(path, file, classes_YX, labels, time.monotonic() - begun))
+        if levels:
+            maps = {**network.level_maps(found), "prediction": found.classes_YX}
+            panels = level_panels(image.array, maps, predictor.classes)
+            write_panels(target / LEVELS_NAME / f"{name}.png", panels)
+        write_mask(file, labels.decode(found.classes_YX).placed_as(image))
+        records.append(record(path, file, found.classes_YX, labels, time.monotonic() - begun))
         if path.name in trusts:
             records[-1]["trust"] = trusts[path.name].to_json()
-    _warn_one_class(records, events)
-    _rank(trusts, labels, target, events)
+        if found.image_probabilities_L.size:
+            records[-1]["image_label"] = image_label(
+                network.image_class_names, found.image_probabilities_L
+            )
+        if predictor.gate is not None:
+            records[-1]["gated"] = found.emptied
+    warn_one_class(records, events)
+    write_trust(trusts, labels, target, events)
+    write_image_labels(records, target)
+    if predictor.gate is not None:
+        tell_gated(records, labels.names[predictor.gate], events)
     summary = {
         "run": str(run),
         "numerics": predictor.numerics,
+        "averaged_over": list(predictor.ways),
         "data": network.data.model_dump(mode="json"),
         "images": records,
     }
     write_text(target / SUMMARY_NAME, json.dumps(summary, indent=2) + "\n")
     events.send("end", images=len(images), out=str(target))
     return Predictions(target, tuple(files), tuple(written))
-
-
-def _check_channels(path: Path, image: Image, channels: int) -> None:
-    """Refuse an image of other channels by its name, before a tile is computed."""
-    try:
-        select_channels(image.array, channels)
-    except DataError as error:
-        raise DataError(
-            error.code,
-            str(path),
-            expected=error.expected,
-            found=error.found,
-            remedy=error.remedy,
-        ) from error
-
-
-def _check_targets(
-    images: Sequence[Path], files: Sequence[Path], target: Path, *, overwrite: bool
-) -> None:
-    for image, file in zip(images, files, strict=True):
-        if files.count(file) > 1:
-            raise OutputError(
-                "output-same-name",
-                str(image),
-                expected="a name no other input has",
-                found=f"several inputs that would write {file}",
-                remedy="predict them into different folders",
-            )
-        if file.resolve() == image.resolve():
-            raise OutputError(
-                "output-over-input",
-                f"--out {target}",
-                expected="a folder without the images",
-                found="the folder of the images",
-                remedy="choose another folder",
-            )
-    existing = [file for file in files if file.exists()]
-    if existing and not overwrite:
-        raise OutputError(
-            "output-exists",
-            f"--out {target}",
-            expected="no masks of these names",
-            found=f"{len(existing)}, such as {existing[0].name}",
-            remedy="choose another folder, or replace them with --overwrite",
-        )
-
-
-def _record(
-    image: Path, mask: Path, classes_YX: NDArray[np.uint8], labels: LabelMap, elapsed_s: float
-) -> dict[str, Any]:
-    counts = np.bincount(classes_YX.ravel(), minlength=len(labels.names))
-    return {
-        "image": str(image),
-        "mask": mask.name,
-        "shares": {
-            name: round(float(count) / classes_YX.size, 6)
-            for name, count in zip(labels.names, counts, strict=True)
-        },
-        "elapsed_s": round(elapsed_s, 3),
-    }
-
-
-def _rank(trusts: Mapping[str, Trust], labels: LabelMap, target: Path, events: Events) -> None:
-    """Write which masks to look at first, and name the least trusted ones."""
-    if not trusts:
-        return
-    ranked = sorted(trusts.items(), key=lambda item: (item[1].mean, item[0]))
-    rows: list[dict[str, str | int | float | bool | None]] = [
-        {
-            "image": name,
-            "expected_dice": round(found.mean, 4),
-            **{
-                f"expected_dice_{label}": round(value, 4)
-                for label, value in zip(labels.names, found.expected_dice, strict=True)
-            },
-            "mean_entropy": round(found.mean_entropy, 4),
-            "doubtful_share": round(found.doubtful_share, 4),
-        }
-        for name, found in ranked
-    ]
-    write_table(target / TRUST_NAME, rows)
-    if len(ranked) > 1:
-        least = ", ".join(f"{name} ({found.mean:.2f})" for name, found in ranked[:3])
-        events.send(
-            "message",
-            text=f"Look at these masks first; their expected Dice is the lowest: {least}. All in "
-            f"{target / TRUST_NAME}.",
-        )
-
-
-def _warn_one_class(records: Sequence[dict[str, Any]], events: Events) -> None:
-    single = [r["mask"] for r in records if max(r["shares"].values()) > ONE_CLASS_SHARE]
-    if not single:
-        return
-    shown = ", ".join(single[:5]) + (" …" if len(single) > 5 else "")
-    events.send(
-        "warning",
-        code="prediction-one-class",
-        text=f"{len(single)} of {len(records)} masks are of one class only: {shown}. If these "
-        "images do hold more, they may differ from the training images (other stain, contrast "
-        "or magnification): look at them side by side, annotate a few and train again.",
-    )
 
 
 def labels_of(folder: Path) -> DataConfig | None:

@@ -59,6 +59,9 @@ class Run:
         tile: int | None = None,
         probabilities: bool = False,
         uncertainty: bool = False,
+        levels: bool = False,
+        tta: str | Sequence[str] | None = None,
+        gate: bool | None = None,
         overwrite: bool = False,
         events: Events | None = None,
     ) -> Predictions:
@@ -70,6 +73,10 @@ class Run:
             tile: Largest side of the network's input.
             probabilities: Also write the probability of every class.
             uncertainty: Also write a map of how unsure the network is.
+            levels: Also draw what each level of the decoder predicts.
+            tta: Average over ``flip`` and ``scale`` of the image, or ``none``; by default as the
+                run was configured.
+            gate: Whether the image's label may take a class away; by default as configured.
             overwrite: Replace masks that exist.
             events: Where progress is told.
         """
@@ -85,6 +92,9 @@ class Run:
             tile=tile,
             probabilities=probabilities,
             uncertainty=uncertainty,
+            levels=levels,
+            tta=tta,
+            gate=gate,
             overwrite=overwrite,
             events=events,
         )

@@ -36,11 +36,12 @@ from maskwright.io.image import Image
 from maskwright.io.registry import mask_suffix, read_mask, write_mask
 from maskwright.nn.checkpoint import read_model
 from maskwright.plan.machine import describe_machine
-from maskwright.predict.predictor import most_probable, predict_probabilities
+from maskwright.predict.predictor import ImagePrediction
 from maskwright.progress import Events
 from maskwright.report.figures import volume_slices, write_overlay, write_panels
 from maskwright.workflow.calibrating import Calibration, Predicted, calibrate
 from maskwright.workflow.evaluation import ONE_STACK, Evaluation
+from maskwright.workflow.gating import gate_of
 from maskwright.workflow.loading import true_classes, true_mask
 from maskwright.workflow.partitions import PartitionTables
 from maskwright.workflow.prediction import Predictor
@@ -69,7 +70,8 @@ def score_run(run: Run, report: CheckReport, split: Split, *, events: Events) ->
     part, names = ("test", split.test) if split.test else ("validation", split.validation)
     label_map = LabelMap.from_config(run.config.data)
     network, facts = read_model(run.folder.model)
-    predictor = Predictor.build(network, run.config.predict)
+    gate = gate_of(run.config.predict, run.config.data, network.config)
+    predictor = Predictor.build(network, run.config.predict, gate=gate)
     by_name = {case.name: case for case in report.cases}
     if report.sequence:
         # The split keeps slices apart in blocks; as evidence they are one.
@@ -169,22 +171,17 @@ class _Reader:
         path = self._second.get(case.name)
         return None if path is None else self.label_map.encode(read_mask(path), subject=str(path))
 
-    def probabilities(self, image: Image) -> NDArray[np.float32]:
-        """What the network says of an image."""
-        predictor = self._predictor
-        return predict_probabilities(
-            image.array,
-            predictor.engine,
-            predictor.rule,
-            predictor.channels,
-            classes=predictor.classes,
-        )
+    def prediction(self, image: Image) -> ImagePrediction:
+        """What the network says of an image; its probabilities sum to one at every pixel."""
+        found = self._predictor.predict(image.array)
+        shares_KYX = self._predictor.distribution(found.probabilities_KYX)
+        return replace(found, probabilities_KYX=shares_KYX)
 
     def predicted(self, case: Case) -> Predicted:
         """Probabilities, truth and region of one case."""
         image = case.read_image()
         return (
-            self.probabilities(image),
+            self.prediction(image).probabilities_KYX,
             true_classes(case, self.label_map),
             self.region(case, image),
         )
@@ -231,9 +228,9 @@ class _RunScorer:
         objects = mask.array[0] if numbered else None
         valid = self._reader.region(case, image)
         start = time.monotonic()
-        raw_KYX = self._reader.probabilities(image)
+        found = self._reader.prediction(image)
         self.predicting_s += time.monotonic() - start
-        classes_YX = most_probable(raw_KYX)
+        raw_KYX, classes_YX = found.probabilities_KYX, found.classes_YX
         probabilities_KYX = self._calibration.apply(raw_KYX)
         self.scores.append(
             score_case(
