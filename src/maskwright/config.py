@@ -53,7 +53,7 @@ class DataConfig(_Section):
     group_by: str | None = None
     roi: Literal["auto", "disc", "none"] = "auto"
     image_labels: str = ""
-    image_classes: tuple[str, ...] = ()
+    image_class_names: tuple[str, ...] = ()
     validation_share: Share = 0.1
     test_share: Share = 0.2
 

@@ -88,6 +88,24 @@ class ImageClassScore:
         known = [area for area in areas if not math.isnan(area)]
         return float(np.mean(known)) if known else math.nan
 
+    def sentence(self) -> str:
+        """The result in words, beside what always saying the same would reach.
+
+        Example:
+            >>> ImageClassScore(("well", "ill"), {"a": 0, "b": 1},
+            ...                 {"a": (1.0, 0.0), "b": (0.6, 0.4)}).sentence()
+            'Labels of whole images: 1 of 2 right (95 % interval 9 % to 91 %), AUC 1.00; always
+            saying the most frequent label gives 50 %.'
+        """
+        low, high = self.interval
+        right = round(self.accuracy * len(self.label_of))
+        area = "" if math.isnan(self.auc) else f", AUC {self.auc:.2f}"
+        return (
+            f"Labels of whole images: {right} of {len(self.label_of)} right (95 % interval "
+            f"{low * 100:.0f} % to {high * 100:.0f} %){area}; always saying the most frequent "
+            f"label gives {self.most_frequent * 100:.0f} %."
+        )
+
     def to_json(self) -> dict[str, Any]:
         """As JSON values; an area that is not known is ``None``."""
         area = self.auc
@@ -98,6 +116,7 @@ class ImageClassScore:
             "interval": list(self.interval),
             "most_frequent": self.most_frequent,
             "auc": None if math.isnan(area) else area,
+            "sentence": self.sentence(),
             "confusion": [list(row) for row in self.confusion],
             "cases": {
                 name: {

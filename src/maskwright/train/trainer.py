@@ -98,7 +98,7 @@ def fit(
         folder: The run folder; ``model.safetensors`` and ``checkpoints/`` are written there.
         facts: Written beside the weights; ``data_hash`` guards a resume.
         validate: Predicts the validation images with a network and returns ``class_dice``,
-            ``predicted_share`` and ``truth_share``.
+            ``predicted_share`` and ``truth_share``, and ``image_accuracy`` where they have labels.
         events: Where progress is told.
         resume: Go on from the newest checkpoint if there is one.
 
@@ -211,6 +211,7 @@ def _validate(
         class_dice=found["class_dice"],
         predicted_share=found["predicted_share"],
         truth_share=found["truth_share"],
+        image_accuracy=next(iter(found.get("image_accuracy", ())), None),
     )
     progress.history.append(entry)
     told = {**asdict(entry), "dice": dict(zip(names, entry.class_dice, strict=True))}

@@ -50,7 +50,7 @@ def fit_to_data(config: RunConfig, report: CheckReport) -> RunConfig:
             remedy="say where they are: --image-labels labels.csv or contains:NAME",
         )
     image_classes = of_images.classes if of_images else ()
-    data = data.model_copy(update={"image_classes": image_classes})
+    data = data.model_copy(update={"image_class_names": image_classes})
     model = config.model.model_copy(
         update={
             "dims": len(next(iter(report.sizes))),

@@ -29,7 +29,6 @@ from maskwright.io.run_folder import RunFolder
 from maskwright.loss_terms import needed_maps
 from maskwright.nn.unet import UNet, build_unet
 from maskwright.plan.machine import Numerics, candidates, fastest, reuse_memory
-from maskwright.predict.predictor import predict_classes
 from maskwright.progress import EventLog, Events
 from maskwright.train.schedule import steps_within
 from maskwright.train.stepper import Stepper
@@ -306,22 +305,17 @@ def _validator(
 ) -> Callable[[UNet], dict[str, tuple[float, ...]]]:
     """Predicts whole validation images as the finished network would."""
     classes = config.model.classes
-    # The number format was measured already.
-    settings = config.predict.model_copy(update={"precision": numerics.precision})
+    # The number format was measured already; averages over several predictions are for the end.
+    settings = config.predict.model_copy(update={"precision": numerics.precision, "tta": ()})
 
     def validate(network: UNet) -> dict[str, tuple[float, ...]]:
         predictor = Predictor.build(network, settings)
-        scores = [
-            score_case(
-                source.name,
-                predict_classes(
-                    source.image_CYX, predictor.engine, predictor.rule, predictor.channels
-                ),
-                source.classes_YX,
-                classes,
-            )
-            for source in held
-        ]
+        scores, right = [], []
+        for source in held:
+            found = predictor.predict(source.image_CYX, hold=False)
+            scores.append(score_case(source.name, found.classes_YX, source.classes_YX, classes))
+            if source.image_label is not None:
+                right.append(int(found.image_probabilities_L.argmax()) == source.image_label)
         counts_KK = np.sum([score.confusion for score in scores], axis=0)
         total = counts_KK.sum()
         dice = [float(np.mean([s.value("dice", k) for s in scores])) for k in range(classes)]
@@ -329,6 +323,7 @@ def _validator(
             "class_dice": tuple(dice),
             "predicted_share": tuple(float(n) for n in counts_KK.sum(0) / total),
             "truth_share": tuple(float(n) for n in counts_KK.sum(1) / total),
+            "image_accuracy": (float(np.mean(right)),) if right else (),
         }
 
     return validate
