@@ -250,3 +250,49 @@ def test_the_command_takes_levels_averages_and_gates(images: Path, tmp_path: Pat
     assert names >= {"levels", "image_labels.csv", "predictions.json"}
     with pytest.raises(mw.MaskwrightError, match=r"flip, scale, flip,scale or none.*predict-tta"):
         CliRunner().invoke(app, [*command, "--tta", "flop"], catch_exceptions=False)
+
+
+def test_an_exported_file_labels_images_too_and_gives_no_levels(
+    images: Path, tmp_path: Path
+) -> None:
+    run = make_run(tmp_path / "run", levels="fused", present=0.7, image_classes=("well", "ill"))
+    file = mw.export(run, tmp_path / "a.onnx").files[0]
+    for name, network in (("run", run), ("file", file)):
+        heard(network, [images], tmp_path / f"{name}_out", tta="flip")
+    given, expected = (table(tmp_path / f"{n}_out" / "image_labels.csv") for n in ("file", "run"))
+    assert [row["label"] for row in given] == [row["label"] for row in expected] == ["ill"] * 2
+    for one, other in zip(given, expected, strict=True):
+        ill = "probability_ill"
+        assert float(one[ill]) == pytest.approx(float(other[ill]), abs=1e-4)
+    with pytest.raises(mw.MaskwrightError, match=r"a run folder.*predict-levels"):
+        heard(file, [images], tmp_path / "levels", levels=True)
+
+
+def test_overlapping_classes_and_averages_go_the_whole_way(tmp_path: Path) -> None:
+    import tifffile
+
+    data = tmp_path / "data"
+    mw.write_sample("membranes", data, images=8, size_px=64)
+    settings = ("depth=1", "width=4", "patch_px=32", "batch=1", "output=sigmoid", "tta=flip",
+                "predict.precision=float32", "train.precision=float32", "mirror_px=8")  # fmt: skip
+    run = mw.train(
+        data, tmp_path / "run", steps=2, labels="inside=255,membrane=0", settings=settings
+    )
+    metrics = run.metrics()
+    names = json.loads((run.path / "splits.json").read_text(encoding="utf-8"))["test"]
+    held = [data / "images" / f"{name}.png" for name in names]
+    found = run.predict(held, tmp_path / "out", probabilities=True, uncertainty=True)
+    raw = tifffile.imread(found.probabilities[0])
+    assert np.abs(raw.sum(0) - 1).max() > 0.01
+    assert raw.min() >= 0
+    assert raw.max() <= 1
+    # The run was scored on averaged predictions too.
+    for mask, own in zip(found.files, sorted((run.path / "predictions").iterdir()), strict=True):
+        np.testing.assert_array_equal(np.asarray(Image.open(mask)), np.asarray(Image.open(own)))
+    scores = mw.evaluate(found, tmp_path / "data").cases
+    by_name = {case["case"]: case["confusion"] for case in metrics["cases"]}
+    matched = [case for case in scores if case.case in by_name]
+    assert len(matched) == len(names)
+    for case in matched:
+        assert [list(row) for row in case.confusion] == by_name[case.case]
+    assert mw.report(run.path).is_file()

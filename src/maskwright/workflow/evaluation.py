@@ -23,7 +23,7 @@ from maskwright.io.table import write_table
 from maskwright.progress import Events
 from maskwright.workflow.masks import mask_files, pair, understand
 from maskwright.workflow.pairs import PairScorer
-from maskwright.workflow.prediction import PROBABILITIES_NAME, labels_of
+from maskwright.workflow.prediction import PROBABILITIES_NAME, is_overlapping, labels_of
 from maskwright.workflow.predictions import Predictions
 from maskwright.workflow.settings import resolve_data
 
@@ -193,6 +193,7 @@ def evaluate(
         _spacings(truths, config, events),
         rois,
         folder / PROBABILITIES_NAME,
+        overlapping=is_overlapping(folder),
     )
     scores = []
     for number, name in enumerate(truths, start=1):

@@ -17,6 +17,7 @@ from maskwright.evaluate.confusion import count_confusion
 from maskwright.evaluate.measuring import score_case
 from maskwright.io.arrays import LabelSource, difference, open_labels
 from maskwright.io.probabilities import find_probabilities, read_probabilities
+from maskwright.predict.predictor import distribution
 from maskwright.workflow.masks import MaskSet, is_large, read_values, regions, values_of
 from maskwright.workflow.partitions import PartitionTables
 
@@ -33,6 +34,7 @@ class PairScorer:
         spacings: Pixel size by truth.
         rois: Region of interest by truth.
         probabilities: Folder of the predictions' probabilities.
+        overlapping: Whether they are of classes that may overlap, and need not sum to one.
     """
 
     def __init__(
@@ -43,6 +45,8 @@ class PairScorer:
         spacings: Mapping[str, tuple[float, ...] | None],
         rois: Mapping[str, Path],
         probabilities: Path,
+        *,
+        overlapping: bool = False,
     ) -> None:
         self._truth = truth
         self._predicted = predicted
@@ -50,6 +54,7 @@ class PairScorer:
         self._spacings = spacings
         self._rois = rois
         self._probabilities = probabilities
+        self._overlapping = overlapping
         self.partitions = PartitionTables(truth.label_map.names)
 
     def score(self, name: str, partner: str | None, group: str) -> CaseScore:
@@ -64,6 +69,8 @@ class PairScorer:
         whole = next(regions(truth))
         file = None if partner is None else find_probabilities(self._probabilities, partner)
         probabilities = None if file is None else read_probabilities(file)
+        if self._overlapping and probabilities is not None:
+            probabilities = distribution(probabilities)
         numbered = self._truth.label_map.classes == 2
         classes = self._truth.classes(truth, whole)
         valid = None if roi is None else region_of(read_values(roi))

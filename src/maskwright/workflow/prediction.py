@@ -326,6 +326,7 @@ def predict(
         "run": str(run),
         "numerics": predictor.numerics,
         "averaged_over": list(predictor.ways),
+        "overlapping": predictor.overlapping,
         "data": network.data.model_dump(mode="json"),
         "images": records,
     }
@@ -336,9 +337,18 @@ def predict(
 
 def labels_of(folder: Path) -> DataConfig | None:
     """What a folder of predictions says of its mask values, or ``None`` where it says nothing."""
-    path = folder / SUMMARY_NAME
+    values = _summary_of(folder).get("data")
+    return validate(DataConfig, values, subject=str(folder / SUMMARY_NAME)) if values else None
+
+
+def is_overlapping(folder: Path) -> bool:
+    """Whether the probabilities in a folder of predictions are of classes that may overlap."""
+    return bool(_summary_of(folder).get("overlapping", False))
+
+
+def _summary_of(folder: Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))["data"]
-    except (OSError, json.JSONDecodeError, KeyError, TypeError):
-        return None
-    return validate(DataConfig, values, subject=str(path))
+        values = json.loads((folder / SUMMARY_NAME).read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError):
+        return {}
+    return values if isinstance(values, dict) else {}
