@@ -1,6 +1,7 @@
 """The data sets of the comparison of improvements: where they lie, and what is kept for the test.
 
-Every test part is fixed and written here; nothing is chosen after a result was seen.
+Every test part is fixed and written here; nothing is chosen after a result was seen. Where a set
+is so small that one test part says little, each seed has another.
 """
 
 from __future__ import annotations
@@ -23,13 +24,23 @@ SIDES = ("left", "right")
 FACTORS = (0.5, 0.71, 1.0, 1.41, 2.0)
 
 
-def _nth(every: int, first: int) -> Callable[[Sequence[str]], list[str]]:
-    return lambda names: [name for i, name in enumerate(sorted(names)) if i % every == first]
+Choice = Callable[[Sequence[str], int], list[str]]
+"""From all names and the seed of a run to the names that are kept for its test."""
 
 
-def _numbered(above: int) -> Callable[[Sequence[str]], list[str]]:
+def _nth(every: int, first: int, *, by_seed: bool = False) -> Choice:
+    """Each so manieth name; with ``by_seed`` other ones for each seed."""
+
+    def choose(names: Sequence[str], seed: int) -> list[str]:
+        wanted = (first + seed * by_seed) % every
+        return [name for i, name in enumerate(sorted(names)) if i % every == wanted]
+
+    return choose
+
+
+def _numbered(above: int) -> Choice:
     """Names whose number is above a limit."""
-    return lambda names: [n for n in names if int(re.findall(r"\d+", n)[0]) > above]
+    return lambda names, _: [n for n in names if int(re.findall(r"\d+", n)[0]) > above]
 
 
 @dataclass(frozen=True)
@@ -39,7 +50,7 @@ class DataSet:
     Args:
         name: Name of its folder.
         foreground: Name of the class that is scored, and that image labels ask for.
-        test: From all names to those kept for the test.
+        test: Which are kept for the test.
         patch_px: Side of a training patch.
         measures: Groups of measures besides overlap; only what the tables show.
         options: Further arguments of ``maskwright train``.
@@ -50,7 +61,7 @@ class DataSet:
 
     name: str
     foreground: str
-    test: Callable[[Sequence[str]], list[str]]
+    test: Choice
     patch_px: int
     measures: str = ""
     options: dict[str, str] = field(default_factory=dict)
@@ -83,7 +94,7 @@ DATA_SETS = {
         DataSet(
             "lung_tumours",
             "tumour",
-            _nth(4, 3),
+            _nth(4, 3, by_seed=True),
             192,
             options={"labels": "background=0,tumour=255", "group_by": "^(.+)_(?:left|right)$"},
             halved=True,
@@ -100,46 +111,64 @@ class Prepared:
     Args:
         data: What it is.
         root: Folder with images and masks.
-        split: JSON file with the names for training and test.
-        facts: What the tables say of it.
+        splits: JSON files with the names for training and test, one for each seed.
+        facts: What the tables say of it, of the first seed where others differ.
     """
 
     data: DataSet
     root: Path
-    split: Path
+    splits: tuple[Path, ...]
     facts: dict[str, Any]
 
 
-def prepare(data: DataSet, source: Path, work: Path) -> Prepared:
-    """Write the split, and the halves where a set is cut, into the work folder.
+def prepare(data: DataSet, source: Path, work: Path, seeds: int) -> Prepared:
+    """Write the splits, and the halves where a set is cut, into the work folder.
 
     Args:
         data: What to prepare.
         source: Folder of all data sets.
         work: Folder of this set's files.
+        seeds: Number of seeds.
     """
     root = source / data.name
     names = [image_stem(path) for path in sorted((root / "images").iterdir())]
-    test = data.test(names)
-    train = [name for name in names if name not in set(test)]
-    facts: dict[str, Any] = {"training_images": len(train), "test_images": len(test)}
+    held: dict[str, bool] = {}
     if data.halved:
-        patients = {name.split("_")[0] for name in train}
-        facts["test_slices_of_patients_in_training"] = sum(
-            name.split("_")[0] in patients for name in test
-        )
         root = work / "halves"
         held = _cut(source / data.name, root)
-        train, test = (
-            [f"{name}_{side}" for name in several for side in SIDES] for several in (train, test)
-        )
-        facts["halves"] = {
-            part: {"with": sum(held[n] for n in names), "without": sum(not held[n] for n in names)}
-            for part, names in (("training", train), ("test", test))
-        }
-    split = work / "split.json"
-    split.write_text(json.dumps({"train": train, "test": test}), encoding="utf-8")
-    return Prepared(data, root, split, facts)
+    splits, all_facts = [], []
+    for seed in range(seeds):
+        test = data.test(names, seed)
+        parts = {"train": [name for name in names if name not in set(test)], "test": test}
+        facts = {"training_images": len(parts["train"]), "test_images": len(test)}
+        if data.halved:
+            facts |= _facts_of_halves(parts, held)
+            parts = {
+                part: [f"{name}_{side}" for name in several for side in SIDES]
+                for part, several in parts.items()
+            }
+        splits.append(work / f"split_{seed}.json")
+        splits[-1].write_text(json.dumps(parts), encoding="utf-8")
+        all_facts.append(facts)
+    differs = len({path.read_text(encoding="utf-8") for path in splits}) > 1
+    return Prepared(data, root, tuple(splits), {**all_facts[0], "split_by_seed": differs})
+
+
+def _facts_of_halves(parts: dict[str, list[str]], held: dict[str, bool]) -> dict[str, Any]:
+    patients = {name.split("_")[0] for name in parts["train"]}
+    counts = {
+        part: [held[f"{name}_{side}"] for name in several for side in SIDES]
+        for part, several in parts.items()
+    }
+    return {
+        "test_slices_of_patients_in_training": sum(
+            name.split("_")[0] in patients for name in parts["test"]
+        ),
+        "halves": {
+            part: {"with": sum(each), "without": len(each) - sum(each)}
+            for part, each in (("training", counts["train"]), ("test", counts["test"]))
+        },
+    }
 
 
 def _cut(source: Path, out: Path) -> dict[str, bool]:
@@ -179,7 +208,7 @@ def write_resized(prepared: Prepared, out: Path) -> None:
     done = out / "complete"
     if done.exists():
         return
-    test = json.loads(prepared.split.read_text(encoding="utf-8"))["test"]
+    test = json.loads(prepared.splits[0].read_text(encoding="utf-8"))["test"]
     images = {image_stem(path): path for path in (prepared.root / "images").iterdir()}
     masks = {image_stem(path): path for path in (prepared.root / "masks").iterdir()}
     for folder in ("images", "masks"):

@@ -147,7 +147,7 @@ def train(job: Job) -> dict[str, Any]:
     options = job.prepared.data.options.items()
     settings = (*job.settings, f"train.learning_rate={job.rate}")
     failed = _command(
-        *("train", job.prepared.root, "--out", job.run, "--split", job.prepared.split),
+        *("train", job.prepared.root, "--out", job.run, "--split", job.prepared.splits[job.seed]),
         *("--steps", str(job.steps), "--seed", str(job.seed)),
         *(part for key, value in options for part in (f"--{key.replace('_', '-')}", value)),
         *(part for setting in settings for part in ("--set", setting)),

@@ -49,7 +49,7 @@ def _start(prepared: Prepared, settings: tuple[str, ...], out: Path) -> Connecti
         "out": out,
         "steps": _ENDLESS,
         "seed": 0,
-        "split": prepared.split,
+        "split": prepared.splits[0],
         "settings": settings,
         **prepared.data.options,
     }

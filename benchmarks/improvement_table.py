@@ -259,6 +259,8 @@ def _facts(facts: Mapping[str, Any]) -> str:
             f"{own['test_slices_of_patients_in_training']} of the test slices are of patients "
             "who have other slices in training."
         )
+    if own["split_by_seed"]:
+        text += " Every seed keeps other images for the test; these are the numbers of the first."
     return f"{text} An update of the baseline takes {facts['step_s']:.3f} s."
 
 

@@ -157,7 +157,7 @@ def compare(arguments: argparse.Namespace, folder: Path) -> list[Comparison]:
             continue
         place = arguments.work / "data" / name
         place.mkdir(parents=True, exist_ok=True)
-        prepared = prepare(DATA_SETS[name], arguments.data, place)
+        prepared = prepare(DATA_SETS[name], arguments.data, place, arguments.seeds)
         if not numerics:
             if not known.exists():
                 if arguments.table:
@@ -250,7 +250,7 @@ def predictions(
     for comparison in comparisons:
         if "scales" in comparison.parts:
             prepared = comparison.prepared
-            resized[prepared.data.name] = prepared.split.parent / "resized"
+            resized[prepared.data.name] = prepared.splits[0].parent / "resized"
             write_resized(prepared, resized[prepared.data.name])
     wanted = [
         Sizes(job, resized[job.prepared.data.name], averaged)

@@ -117,7 +117,7 @@ def test_test_parts_share_nothing_with_training(data: ModuleType) -> None:
         "lung_tumours": [f"{10035 + i // 2}_{i}" for i in range(24)],
         "nuclei": [f"{i:012x}" for i in range(110)],
     }
-    kept = {name: data.DATA_SETS[name].test(several) for name, several in names.items()}
+    kept = {name: data.DATA_SETS[name].test(several, 0) for name, several in names.items()}
     assert {name: len(several) for name, several in kept.items()} == {
         "membranes": 10,
         "vessels": 8,
