@@ -32,6 +32,7 @@ from maskwright.predict.predictor import predict_classes
 from maskwright.progress import EventLog, Events
 from maskwright.train.schedule import steps_within
 from maskwright.train.trainer import Stepper, fit, rehearse
+from maskwright.workflow.gating import gate_of
 from maskwright.workflow.loading import hash_sources, load_sources
 from maskwright.workflow.prediction import Predictor
 from maskwright.workflow.run import Run
@@ -122,6 +123,7 @@ def train(
     chosen = _split(folder, config, report, split, going_on)
     if not going_on:
         config = _fit_to_data(settled(dims=len(next(iter(report.sizes)))), report)
+    gate_of(config.predict, config.data, config.model)
     folder.begin(resume=resume)
     with folder.lock():
         write_split(folder.splits, chosen)
