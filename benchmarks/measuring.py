@@ -63,11 +63,16 @@ def median_ratio(slow: Sequence[float], fast: Sequence[float]) -> float:
     return statistics.median(a / b for a, b in zip(slow, fast, strict=True))
 
 
-def write_results(name: str, figures: dict[str, Any], table: Sequence[Sequence[str]]) -> None:
-    """Write ``results/NAME.json`` and ``NAME.md``, and print the table."""
+def markdown_table(table: Sequence[Sequence[str]]) -> str:
+    """A header and its rows as a table in Markdown."""
     lines = [" | ".join(row) for row in table]
     lines.insert(1, " | ".join("---" for _ in table[0]))
-    text = "\n".join(f"| {line} |" for line in lines)
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def write_results(name: str, figures: dict[str, Any], table: Sequence[Sequence[str]]) -> None:
+    """Write ``results/NAME.json`` and ``NAME.md``, and print the table."""
+    text = markdown_table(table)
     print(text)
     values = {"machine": describe_machine(), **figures}
     (RESULTS / f"{name}.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

@@ -25,7 +25,7 @@ from maskwright.nn.loss_target import Target
 from maskwright.nn.losses import SegmentationLoss
 from maskwright.nn.unet import build_unet
 from maskwright.plan.machine import Numerics, candidates, fastest, reuse_memory
-from maskwright.train.trainer import Stepper
+from maskwright.train.stepper import Stepper
 from measuring import median_ratio, take_turns, write_results
 
 CONFIG = TrainConfig(steps=1)
@@ -63,8 +63,8 @@ def choose(width: int) -> Numerics:
     def prepare(option: Numerics) -> Callable[[], None]:
         network = build_unet(ModelConfig(width=width), seed=0)
         stepper = Stepper(network, CONFIG, option.layout, option.precision)
-        image, truth = stepper.prepare(patches, 0)
-        return lambda: _ignore(stepper.update(image, truth, 0, 1e-6))
+        image, target = stepper.prepare(patches, 0)
+        return lambda: _ignore(stepper.update(image, target, 0, 1e-6))
 
     return fastest(candidates("auto", "auto"), prepare)[0]
 

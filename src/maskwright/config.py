@@ -53,7 +53,7 @@ class DataConfig(_Section):
     group_by: str | None = None
     roi: Literal["auto", "disc", "none"] = "auto"
     image_labels: str = ""
-    image_classes: tuple[str, ...] = ()
+    image_class_names: tuple[str, ...] = ()
     validation_share: Share = 0.1
     test_share: Share = 0.2
 
@@ -76,7 +76,7 @@ class PredictConfig(_Section):
     mirror_px: Annotated[int, Field(ge=0)] = 32
     precision: Precision = "auto"
     tta: tuple[Literal["flip", "scale"], ...] = ()
-    scales: tuple[Positive, ...] = (0.71, 1.0, 1.41)
+    scales: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.71, 1.0, 1.41)
     gate: bool = False
 
     @pydantic.field_validator("tta", "scales", mode="before")

@@ -201,6 +201,8 @@ class TerminalBar:
 
     def _on_validation(self, event: Event) -> None:
         scores = "  ".join(f"{name} {dice:.3f}" for name, dice in event["dice"].items())
+        if event.get("image_accuracy") is not None:
+            scores += f", image labels {event['image_accuracy']:.0%} right"
         self._say(f"  step {event['step']}: loss {event['loss']:.3f}, validation Dice {scores}")
 
     def _on_report(self, event: Event) -> None:

@@ -77,13 +77,19 @@ def test_labels_follow_from_what_the_masks_hold() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "code"), [("liver", "class"), ("3", "class"), ("background", "one-class")]
+    ("wanted", "code"), [("liver", "class"), ("3", "class"), ("heart", "one-class")]
 )
 def test_a_class_that_tells_nothing_apart_is_refused(wanted: str, code: str) -> None:
-    present = {"a_1": (0,), "a_2": (0, 2), "b.c": (0, 1)}
+    present = {"a_1": (0,), "a_2": (0, 1), "b.c": (0, 1)}
     with pytest.raises(DataError) as caught:
-        labels_by_content(wanted, NAMES, ("background", "lung", "tumour"), present)
+        labels_by_content(wanted, NAMES, ("background", "lung", "heart"), present)
     assert caught.value.code == f"image-labels-{code}"
+
+
+def test_a_class_in_every_mask_is_learnt_from_patches_without_it() -> None:
+    present = dict.fromkeys(NAMES, (0, 1))
+    found = labels_by_content("1", NAMES, ("background", "lung"), present)
+    assert set(found.label_of.values()) == {1}
 
 
 def test_a_case_without_a_mask_is_named() -> None:

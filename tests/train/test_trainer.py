@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from maskwright.config import ModelConfig, TrainConfig
+from maskwright.config import AugmentConfig, ModelConfig, TrainConfig
 from maskwright.data.intensity import measure
 from maskwright.data.sampler import Patches, PatchSampler, Source
 from maskwright.errors import ConfigError, Interrupted, RunError, TrainingError
@@ -19,7 +20,8 @@ from maskwright.loss_terms import TERMS
 from maskwright.nn.checkpoint import read_checkpoint, read_model
 from maskwright.nn.unet import UNet, build_unet
 from maskwright.progress import Event, Events
-from maskwright.train.trainer import Progress, Stepper, fit
+from maskwright.train.stepper import Stepper
+from maskwright.train.trainer import Progress, fit
 
 MODEL = ModelConfig(depth=1, width=4, dropout=0.2)
 CONFIG = TrainConfig(steps=12, batch=2, patch_px=32, validations=4, seed=3)
@@ -144,8 +146,8 @@ def test_training_learns_a_bright_square() -> None:
     stepper, sampler = _stepper(config), _sampler(config)
     dice = []
     for step in range(120):
-        image, truth = stepper.prepare(sampler.draw(step), step)
-        dice.append(stepper.update(image, truth, step, 1e-2).dice)
+        image, target = stepper.prepare(sampler.draw(step), step)
+        dice.append(stepper.update(image, target, step, 1e-2).dice)
     assert np.mean(dice[-10:]) > 0.85
     assert np.mean(dice[-10:]) > np.mean(dice[:5]) + 0.15
 
@@ -155,19 +157,19 @@ def test_training_learns_a_bright_square() -> None:
 def test_every_numerics_gives_nearly_the_same_loss(layout: str, precision: str) -> None:
     model = MODEL.model_copy(update={"dropout": 0.0})  # its mask follows the memory order
     stepper = Stepper(build_unet(model, seed=0), CONFIG, layout, precision)
-    image, truth = stepper.prepare(_sampler().draw(0), 0)
+    image, target = stepper.prepare(_sampler().draw(0), 0)
     reference = Stepper(build_unet(model, seed=0), CONFIG, "contiguous", "float32")
-    expected = reference.update(image, truth, 0, 1e-3).loss
-    assert stepper.update(image, truth, 0, 1e-3).loss == pytest.approx(expected, abs=0.02)
+    expected = reference.update(image, target, 0, 1e-3).loss
+    assert stepper.update(image, target, 0, 1e-3).loss == pytest.approx(expected, abs=0.02)
 
 
 def test_a_value_that_is_not_finite_stops_before_the_weights_change() -> None:
     stepper = _stepper()
-    image, truth = stepper.prepare(_sampler().draw(0), 0)
+    image, target = stepper.prepare(_sampler().draw(0), 0)
     before = {k: v.clone() for k, v in stepper.network.named_parameters()}
     image[0, 0, 0, 0] = float("nan")
     with pytest.raises(TrainingError, match="loss at step 5") as caught:
-        stepper.update(image, truth, 4, 1e-3)
+        stepper.update(image, target, 4, 1e-3)
     assert caught.value.code == "training-not-finite"
     for name, parameter in stepper.network.named_parameters():
         assert torch.equal(parameter, before[name])
@@ -202,22 +204,64 @@ def test_a_non_finite_loss_in_a_run_names_the_files_and_keeps_the_checkpoint(
 @pytest.mark.parametrize("loss", [t for t in TERMS if t != "border_ce"])
 def test_every_loss_of_class_masks_trains(loss: str) -> None:
     stepper = _stepper(CONFIG.model_copy(update={"loss": loss}))
-    image, truth = stepper.prepare(_sampler().draw(0), 0)
-    assert np.isfinite(stepper.update(image, truth, 0, 1e-3).loss)
+    image, target = stepper.prepare(_sampler().draw(0), 0)
+    assert np.isfinite(stepper.update(image, target, 0, 1e-3).loss)
 
 
 def test_the_border_loss_asks_for_numbered_objects() -> None:
     stepper = _stepper(CONFIG.model_copy(update={"loss": "border_ce"}))
-    image, truth = stepper.prepare(_sampler().draw(0), 0)
     with pytest.raises(ConfigError, match="number of its own"):
-        stepper.update(image, truth, 0, 1e-3)
+        stepper.prepare(_sampler().draw(0), 0)
+
+
+def test_the_border_loss_parts_objects_that_touch_and_weighs_their_gap() -> None:
+    still = AugmentConfig(
+        flip=0, rotate_deg=0, scale=0, elastic_px=0, gamma=0, brightness=0, contrast=0, blur_px=0,
+        noise=0,
+    )  # fmt: skip
+    stepper = _stepper(CONFIG.model_copy(update={"loss": "dice+border_ce", "augment": still}))
+    patches = _sampler().draw(0)
+    objects = np.zeros(patches.truth_BS.shape, np.int32)
+    objects[:, 4:28, 4:16], objects[:, 4:28, 16:28] = 700, 70_000
+    numbered = replace(patches, truth_BS=(objects > 0).astype(np.uint8), objects_BS=objects)
+    image, target = stepper.prepare(numbered, 0)
+    gap = target.truth[0, 10].nonzero().ravel().diff().argmax() + 4
+    assert target.truth[0, 10].sum() == 23  # one column of 24 became the gap
+    assert target.border_map is not None
+    assert float(target.border_map[0, 10, gap + 1]) == pytest.approx(10 * np.exp(-4 / 50), rel=1e-4)
+    assert np.isfinite(stepper.update(image, target, 0, 1e-3).loss)
+
+
+def test_objects_and_classes_move_together() -> None:
+    stepper = _stepper(CONFIG.model_copy(update={"loss": "ce+border_ce"}))
+    patches = _sampler().draw(1)
+    plain = _stepper().prepare(patches, 1)[1].truth
+    objects = patches.truth_BS.astype(np.int32) * 900
+    numbered = stepper.prepare(replace(patches, objects_BS=objects), 1)[1].truth
+    assert torch.equal(plain, numbered)
+
+
+def test_a_patch_has_the_label_of_its_own_pixels_or_of_its_image() -> None:
+    model = MODEL.model_copy(update={"image_classes": 2})
+    network = build_unet(model, seed=0)
+    patches = _sampler().draw(0)
+    truth = patches.truth_BS.copy()
+    truth[0] = 0
+    contained = Stepper(network, CONFIG, "contiguous", "float32", contained=1)
+    image, target = contained.prepare(replace(patches, truth_BS=truth), 0)
+    assert target.image_labels is not None
+    assert target.image_labels.tolist() == [0, int(truth[1].any())]
+    assert np.isfinite(contained.update(image, target, 0, 1e-3).loss)
+    of_image = Stepper(network, CONFIG, "contiguous", "float32")
+    labelled = replace(patches, image_labels_B=np.array([1, 0]))
+    assert torch.equal(of_image.prepare(labelled, 0)[1].image_labels, torch.tensor([1, 0]))
 
 
 def test_unpadded_networks_train_on_the_centre_of_the_augmented_mask() -> None:
     model = ModelConfig(depth=1, width=4, padding="valid", norm="none")
     stepper = Stepper(build_unet(model, seed=0), CONFIG, "channels_last", "float32")
     patches = _sampler().draw(0)
-    image, truth = stepper.prepare(patches, 0)
+    image, target = stepper.prepare(patches, 0)
     assert image.shape[-2:] == (32, 32)
-    assert truth.shape[-2:] == (16, 16)
-    assert np.isfinite(stepper.update(image, truth, 0, 1e-3).loss)
+    assert target.truth.shape[-2:] == (16, 16)
+    assert np.isfinite(stepper.update(image, target, 0, 1e-3).loss)

@@ -30,10 +30,10 @@ LABELS = (("tissue", 0), ("tumour", 255))
 def make_run(path: Path, *, present: float = 0.0, **settings: Any) -> Path:
     """A run folder with a fresh network, whose label of images has the logit ``present``."""
     data = {
-        name: settings.pop(name) for name in ("image_labels", "image_classes") & settings.keys()
+        name: settings.pop(name) for name in ("image_labels", "image_class_names") & settings.keys()
     }
     predict = {name: settings.pop(name) for name in ("tta", "gate") & settings.keys()}
-    count = len(data.get("image_classes", ()))
+    count = len(data.get("image_class_names", ()))
     model = mw.ModelConfig(**{"depth": 2, "width": 4, "image_classes": count, **settings})
     network = build_unet(model, seed=1).eval()
     # A fresh network gives one class; these weights follow the intensity.
@@ -142,7 +142,7 @@ def test_a_network_without_levels_says_how_to_get_them(images: Path, tmp_path: P
 
 
 def test_labels_of_whole_images_are_a_table_and_in_the_record(images: Path, tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", present=1.0, image_classes=("well", "ill"), classes=2)
+    run = make_run(tmp_path / "run", present=1.0, image_class_names=("well", "ill"), classes=2)
     heard(run, [images], tmp_path / "out")
     rows = table(tmp_path / "out" / "image_labels.csv")
     assert [row["image"] for row in rows] == ["a.png", "b.png"]
@@ -164,7 +164,7 @@ def test_a_network_that_labels_no_image_writes_no_table(images: Path, tmp_path: 
 def test_gating_empties_the_masks_of_images_without_the_class(
     named: str, images: Path, tmp_path: Path
 ) -> None:
-    labels = {"image_labels": f"contains:{named}", "image_classes": ("without", "with")}
+    labels = {"image_labels": f"contains:{named}", "image_class_names": ("without", "with")}
     absent = make_run(tmp_path / "absent", present=-1.0, **labels)
     there = make_run(tmp_path / "there", present=1.0, gate=True, **labels)
     free, _ = heard(absent, [images], tmp_path / "free")
@@ -184,8 +184,8 @@ def test_gating_empties_the_masks_of_images_without_the_class(
     ("settings", "code"),
     [
         ({}, "gate-no-label"),
-        ({"image_labels": "labels.csv", "image_classes": ("well", "ill")}, "gate-label"),
-        ({"image_labels": "contains:tissue", "image_classes": ("a", "b")}, "gate-background"),
+        ({"image_labels": "labels.csv", "image_class_names": ("well", "ill")}, "gate-label"),
+        ({"image_labels": "contains:tissue", "image_class_names": ("a", "b")}, "gate-background"),
     ],
 )
 def test_gating_without_labels_that_say_where_is_refused(
@@ -226,7 +226,7 @@ def test_mirrorings_are_averaged_as_asked_or_as_configured(images: Path, tmp_pat
 
 def test_progress_counts_the_tiles_of_all_that_is_averaged(images: Path, tmp_path: Path) -> None:
     seen: list[dict[str, Any]] = []
-    run = make_run(tmp_path / "run", image_classes=("well", "ill"))
+    run = make_run(tmp_path / "run", image_class_names=("well", "ill"))
     mw.predict(run, [images], tmp_path / "out", tta="flip,scale", events=Events([seen.append]))
     tiles = [event for event in seen if event["kind"] == "tile"]
     assert len(tiles) == tiles[-1]["tiles"] == 2 * 4 * 3
@@ -244,7 +244,7 @@ def test_an_image_too_large_to_average_is_refused_before_anything_is_written(
 
 
 def test_the_command_takes_levels_averages_and_gates(images: Path, tmp_path: Path) -> None:
-    labels = {"image_labels": "contains:tumour", "image_classes": ("without", "with")}
+    labels = {"image_labels": "contains:tumour", "image_class_names": ("without", "with")}
     run = make_run(tmp_path / "run", levels="fused", present=-1.0, **labels)
     command = ["predict", str(run), str(images), "--out", str(tmp_path / "out")]
     done = CliRunner().invoke(app, [*command, "--levels", "--tta", "flip", "--gate", "-q"])
@@ -261,7 +261,7 @@ def test_the_command_takes_levels_averages_and_gates(images: Path, tmp_path: Pat
 def test_an_exported_file_labels_images_too_and_gives_no_levels(
     images: Path, tmp_path: Path
 ) -> None:
-    run = make_run(tmp_path / "run", levels="fused", present=0.7, image_classes=("well", "ill"))
+    run = make_run(tmp_path / "run", levels="fused", present=0.7, image_class_names=("well", "ill"))
     file = mw.export(run, tmp_path / "a.onnx").files[0]
     for name, network in (("run", run), ("file", file)):
         heard(network, [images], tmp_path / f"{name}_out", tta="flip")

@@ -80,6 +80,10 @@ def train(
     group_by: GroupBy = None,
     objects: ObjectIds = None,
     labels: Labels = None,
+    image_labels: Annotated[
+        str | None,
+        typer.Option(help="Class of each whole image: labels.csv, or contains:NAME of a class."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -102,6 +106,7 @@ def train(
             group_by=group_by,
             objects=objects,
             labels=labels,
+            image_labels=image_labels,
             resume=resume,
             events=events,
         )

@@ -2,9 +2,11 @@
 
 ::
 
-    labels.csv            image,label          names pair with cases by their stems
-                          scan_01.nii.gz,ill
+    labels.csv            image,label          names pair with cases by their stems; the second
+                          scan_01.nii.gz,ill   column may be called image_label
     contains:tumour       every case: does its mask hold a pixel of the class tumour?
+
+In training a patch has the label of its image, or, with ``contains:``, that of its own pixels.
 """
 
 from __future__ import annotations
@@ -73,7 +75,7 @@ def image_labels(
 
 
 def read_image_labels(path: Path, names: Sequence[str]) -> ImageLabels:
-    r"""Read a table with the columns ``image`` and ``label``.
+    r"""Read a table with the columns ``image`` and ``label`` (or ``image_label``).
 
     An image is named by its case or its file, with or without suffix and folder. Classes are
     numbered in the natural order of their names.
@@ -101,7 +103,8 @@ def read_image_labels(path: Path, names: Sequence[str]) -> ImageLabels:
     """
     rows = read_table(path)
     columns = list(rows[0]) if rows else []
-    if not {"image", "label"} <= set(columns):
+    column = next((c for c in ("label", "image_label") if c in columns), None)
+    if "image" not in columns or column is None:
         raise _refusal(
             "columns",
             path,
@@ -113,7 +116,7 @@ def read_image_labels(path: Path, names: Sequence[str]) -> ImageLabels:
     found: dict[str, str] = {}
     unknown: list[str] = []
     for row in rows:
-        name, label = _case_of(row["image"], cases), row["label"].strip()
+        name, label = _case_of(row["image"], cases), row[column].strip()
         if name is None:
             unknown.append(row["image"])
         elif found.setdefault(name, label) != label:
@@ -165,24 +168,13 @@ def labels_by_content(
 
     Raises:
         DataError: ``image-labels-class`` for an unknown class, ``image-labels-missing`` for a
-            case whose mask was not read, ``image-labels-one-class`` when all are alike.
+            case whose mask was not read, ``image-labels-one-class`` when no mask holds it.
 
     Example:
         >>> labels_by_content("1", ["a", "b"], ("nothing", "cell"), {"a": (0, 1), "b": (0,)})
         ImageLabels(classes=('without cell', 'with cell'), label_of={'a': 1, 'b': 0})
     """
-    if wanted in class_names:
-        index = list(class_names).index(wanted)
-    elif wanted.isdecimal() and int(wanted) < len(class_names):
-        index = int(wanted)
-    else:
-        raise _refusal(
-            "class",
-            CONTAINS + wanted,
-            f"one of the classes {', '.join(class_names)}",
-            repr(wanted),
-            f"write for example {CONTAINS}{class_names[-1] if class_names else 'NAME'}",
-        )
+    index = contained_class(CONTAINS + wanted, class_names)
     missing = [name for name in names if name not in present]
     if missing:
         raise _refusal(
@@ -194,7 +186,37 @@ def labels_by_content(
         )
     classes = (f"without {class_names[index]}", f"with {class_names[index]}")
     label_of = {name: int(index in present[name]) for name in names}
-    return _checked(classes, label_of, CONTAINS + wanted)
+    if not any(label_of.values()):
+        raise _one_class(CONTAINS + wanted, classes[0], len(names))
+    return ImageLabels(classes, label_of)
+
+
+def contained_class(source: str, class_names: Sequence[str]) -> int:
+    """The number of the class that ``contains:NAME`` names.
+
+    Args:
+        source: ``contains:`` and the name or number of a class.
+        class_names: Classes of the masks.
+
+    Raises:
+        DataError: ``image-labels-class`` for an unknown class.
+
+    Example:
+        >>> contained_class("contains:cell", ("nothing", "cell"))
+        1
+    """
+    wanted = source.removeprefix(CONTAINS)
+    if wanted in class_names:
+        return list(class_names).index(wanted)
+    if wanted.isdecimal() and int(wanted) < len(class_names):
+        return int(wanted)
+    raise _refusal(
+        "class",
+        source,
+        f"one of the classes {', '.join(class_names)}",
+        repr(wanted),
+        f"write for example {CONTAINS}{class_names[-1] if class_names else 'NAME'}",
+    )
 
 
 def _case_of(text: str, names: frozenset[str]) -> str | None:
@@ -210,14 +232,18 @@ def _case_of(text: str, names: frozenset[str]) -> str | None:
 def _checked(classes: tuple[str, ...], label_of: dict[str, int], subject: str) -> ImageLabels:
     used = {classes[label] for label in label_of.values()}
     if len(used) < 2:
-        raise _refusal(
-            "one-class",
-            subject,
-            "images of at least two classes",
-            f"{next(iter(used))!r} for all {len(label_of)} images" if used else "no image",
-            "add images of another class, or leave image labels out",
-        )
+        raise _one_class(subject, "".join(used), len(label_of))
     return ImageLabels(classes, label_of)
+
+
+def _one_class(subject: str, label: str, images: int) -> DataError:
+    return _refusal(
+        "one-class",
+        subject,
+        "images of at least two classes",
+        f"{label!r} for all {images} images" if images else "no image",
+        "add images of another class, or leave image labels out",
+    )
 
 
 def _refusal(what: str, subject: Path | str, expected: str, found: str, remedy: str) -> DataError:

@@ -30,6 +30,8 @@ class Source:
         classes_YX: Class ids, uint8, of the image's size.
         intensity: Mean and deviation of its channels.
         spacing_mm: Pixel size along each axis, where it is known.
+        objects_YX: A number for each object, int32, 0 where there is none, where a loss asks.
+        image_label: Class of the image as a whole, where it has one.
     """
 
     name: str
@@ -37,6 +39,8 @@ class Source:
     classes_YX: NDArray[np.uint8]
     intensity: Intensity
     spacing_mm: tuple[float, ...] | None = None
+    objects_YX: NDArray[np.int32] | None = None
+    image_label: int | None = None
 
 
 @dataclass(frozen=True)
@@ -48,12 +52,16 @@ class Patches:
         truth_BS: Class ids, uint8, of the images' size; an unpadded network predicts its centre.
         names: Cases the patches come from, for messages.
         spacing_mm: Usual pixel size of the data set along each axis, where it is known.
+        objects_BS: Numbers of the objects, where the images bring them.
+        image_labels_B: Classes of the images the patches come from, where they bring them.
     """
 
     image_BCS: NDArray[np.float32]
     truth_BS: NDArray[np.uint8]
     names: tuple[str, ...]
     spacing_mm: tuple[float, ...] | None = None
+    objects_BS: NDArray[np.int32] | None = None
+    image_labels_B: NDArray[np.int64] | None = None
 
 
 class PatchSampler:
@@ -109,14 +117,23 @@ class PatchSampler:
     def draw(self, step: int) -> Patches:
         """The batch of a step, always the same for the same step."""
         generator = np.random.default_rng([self._seed, step])
-        images, truths, names = [], [], []
-        for _ in range(self._batch):
-            source, corner = self._draw_corner(generator)
-            image, truth = self._cut(source, corner)
-            images.append(image)
-            truths.append(truth)
-            names.append(source.name)
-        return Patches(np.stack(images), np.stack(truths), tuple(names), self._spacing_mm)
+        drawn = [self._draw_corner(generator) for _ in range(self._batch)]
+        cuts = [(source, self._window(corner)) for source, corner in drawn]
+        sources = [source for source, _ in cuts]
+        labels = [source.image_label for source in sources]
+        objects = [
+            read_mirrored(source.objects_YX[None], read)[0]
+            for source, read in cuts
+            if source.objects_YX is not None
+        ]
+        return Patches(
+            np.stack([self._pixels(source, read) for source, read in cuts]),
+            np.stack([read_mirrored(source.classes_YX[None], read)[0] for source, read in cuts]),
+            tuple(source.name for source in sources),
+            self._spacing_mm,
+            np.stack(objects) if len(objects) == len(cuts) else None,
+            None if None in labels else np.array(labels, np.int64),
+        )
 
     def _draw_corner(self, generator: np.random.Generator) -> tuple[Source, tuple[int, ...]]:
         centre: NDArray[np.intp] | None = None
@@ -145,16 +162,15 @@ class PatchSampler:
                 corner.append(min(max(start, 0), room))
         return source, tuple(corner)
 
-    def _cut(
-        self, source: Source, corner: tuple[int, ...]
-    ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        read = tuple(
+    def _window(self, corner: tuple[int, ...]) -> tuple[Interval, ...]:
+        return tuple(
             Interval(start - border, start + kept + border)
             for start, kept, border in zip(corner, self._kept_px, self._border_px, strict=True)
         )
+
+    def _pixels(self, source: Source, read: tuple[Interval, ...]) -> NDArray[np.float32]:
         pixels = read_mirrored(source.image_CYX, read)
-        image = intensity.apply(pixels, source.intensity, self._channels)
-        return image, read_mirrored(source.classes_YX[None], read)[0]
+        return intensity.apply(pixels, source.intensity, self._channels)
 
 
 def _each(value: int | tuple[int, ...], dims: int) -> tuple[int, ...]:

@@ -286,7 +286,8 @@ def _batch_norm(node: fx.Node, array: _Array) -> tuple[Settings, Weights]:
 
 
 def _instance_norm(node: fx.Node, array: _Array) -> tuple[Settings, Weights]:
-    return {"epsilon": node.args[7]}, _weights(array, scale=node.args[1], shift=node.args[2])
+    weights = _weights(array, scale=node.args[1], shift=node.args[2])
+    return {"epsilon": node.args[7], "dims": len(_sizes(node)) - 2}, weights
 
 
 def _group_norm(node: fx.Node, array: _Array) -> tuple[Settings, Weights]:

@@ -40,8 +40,15 @@ def write_onnx(path: Path, graph: Graph, facts: ModelFacts) -> None:
     write_bytes(path, data)
 
 
-def onnx_bytes(graph: Graph, facts: ModelFacts) -> bytes:
-    """The content of an ONNX file; see :func:`write_onnx`."""
+def onnx_bytes(graph: Graph, facts: ModelFacts, *, sums_by_axis: bool = False) -> bytes:
+    """The content of an ONNX file; see :func:`write_onnx`.
+
+    Args:
+        graph: The network.
+        facts: What the file carries in its metadata.
+        sums_by_axis: Whether instance and group normalisation are written as means over one axis
+            after the other, for a runtime that loses digits in long sums.
+    """
     onnx: Any = load_extra("onnx", extra="onnx")
     size = sum(array.nbytes for step in graph.steps for array in step.weights.values())
     if size > _LARGEST_BYTES:
@@ -52,7 +59,7 @@ def onnx_bytes(graph: Graph, facts: ModelFacts) -> bytes:
             found=f"{size / 1e9:.1f} GB",
             remedy="use --format torchscript or keras",
         )
-    writer = _Writer(onnx)
+    writer = _Writer(onnx, sums_by_axis=sums_by_axis)
     for step in graph.steps:
         writer.add(step)
     names = [axis.name for axis in facts.axes]
@@ -89,8 +96,9 @@ def _output_shape(name: str, axes: Sequence[str]) -> list[str]:
 class _Writer:
     """Collects nodes and weights."""
 
-    def __init__(self, onnx: Any) -> None:
+    def __init__(self, onnx: Any, *, sums_by_axis: bool) -> None:
         self._onnx = onnx
+        self.sums_by_axis = sums_by_axis
         self.nodes: list[Any] = []
         self.weights: list[Any] = []
 
@@ -153,32 +161,61 @@ def _batch_norm(writer: _Writer, step: Step, inputs: list[str]) -> None:
 
 
 def _instance_norm(writer: _Writer, step: Step, inputs: list[str]) -> None:
-    writer.node("InstanceNormalization", inputs, step.name, epsilon=step.settings["epsilon"])
+    if not writer.sums_by_axis:
+        writer.node("InstanceNormalization", inputs, step.name, epsilon=step.settings["epsilon"])
+        return
+    source, scale, shift = inputs
+    _scale_channels(writer, step, _normal(writer, step, source), scale, shift)
 
 
 def _group_norm(writer: _Writer, step: Step, inputs: list[str]) -> None:
-    """Each group as one long channel: the operation GroupNormalization came later."""
+    """Each group as one channel with a longer first axis: GroupNormalization came later."""
     name, groups = step.name, step.settings["groups"]
     source, scale, shift = inputs
     shape = writer.node("Shape", [source], f"{name}.shape")
-    grouped = writer.node(
-        "Reshape",
-        [source, writer.constant(f"{name}.grouped_shape", [0, groups, -1], np.int64)],
-        f"{name}.grouped",
-    )
-    ones = writer.constant(f"{name}.ones", np.ones(groups))
-    zeros = writer.constant(f"{name}.zeros", np.zeros(groups))
-    normal = writer.node(
-        "InstanceNormalization",
-        [grouped, ones, zeros],
-        f"{name}.normal",
-        epsilon=step.settings["epsilon"],
-    )
+    others = [0] * (step.settings["dims"] - 1)
+    wanted = writer.constant(f"{name}.grouped_shape", [0, groups, -1, *others], np.int64)
+    grouped = writer.node("Reshape", [source, wanted], f"{name}.grouped")
+    if writer.sums_by_axis:
+        normal = _normal(writer, step, grouped)
+    else:
+        ones = writer.constant(f"{name}.ones", np.ones(groups))
+        zeros = writer.constant(f"{name}.zeros", np.zeros(groups))
+        normal = writer.node(
+            "InstanceNormalization",
+            [grouped, ones, zeros],
+            f"{name}.normal",
+            epsilon=step.settings["epsilon"],
+        )
     whole = writer.node("Reshape", [normal, shape], f"{name}.whole")
+    _scale_channels(writer, step, whole, scale, shift)
+
+
+def _normal(writer: _Writer, step: Step, source: str) -> str:
+    """Mean 0 and deviation 1 over the axes of space."""
+    name = step.name
+
+    def mean(values: str, of: str) -> str:
+        for axis in range(step.settings["dims"]):
+            values = writer.node(
+                "ReduceMean", [values], f"{name}.{of}_{axis}", axes=[-1 - axis], keepdims=1
+            )
+        return values
+
+    centred = writer.node("Sub", [source, mean(source, "mean")], f"{name}.centred")
+    squares = writer.node("Mul", [centred, centred], f"{name}.squares")
+    epsilon = writer.constant(f"{name}.epsilon", [step.settings["epsilon"]])
+    variance = writer.node("Add", [mean(squares, "variance"), epsilon], f"{name}.safe_variance")
+    deviation = writer.node("Sqrt", [variance], f"{name}.deviation")
+    return writer.node("Div", [centred, deviation], f"{name}.normal")
+
+
+def _scale_channels(writer: _Writer, step: Step, normal: str, scale: str, shift: str) -> None:
+    name = step.name
     wide = writer.constant(f"{name}.wide", [-1, *[1] * step.settings["dims"]], np.int64)
     scale = writer.node("Reshape", [scale, wide], f"{name}.scale_wide")
     shift = writer.node("Reshape", [shift, wide], f"{name}.shift_wide")
-    scaled = writer.node("Mul", [whole, scale], f"{name}.scaled")
+    scaled = writer.node("Mul", [normal, scale], f"{name}.scaled")
     writer.node("Add", [scaled, shift], name)
 
 

@@ -26,6 +26,7 @@ class Target:
         border_map: Extra weight of each pixel for ``border_ce``, shape ``(B, *S)``.
         distance_map: Signed distance to each class's outline for ``boundary``, negative inside,
             shape ``(B, F, *S)`` for the last F classes.
+        image_labels: Class of each image as a whole, shape ``(B,)``.
 
     Example:
         >>> Target(torch.tensor([[[0, 1]]])).valid is None
@@ -36,6 +37,7 @@ class Target:
     valid: Tensor | None = None
     border_map: Tensor | None = None
     distance_map: Tensor | None = None
+    image_labels: Tensor | None = None
 
 
 def class_shares(truth: Tensor, classes: int) -> Tensor:

@@ -10,6 +10,7 @@ from maskwright.report.chart import Chart
 from maskwright.report.sections import (
     Estimated,
     GroupScore,
+    ImageLabels,
     MeasureInfo,
     PartitionTable,
     QualityTrend,
@@ -26,6 +27,7 @@ __all__ = [
     "CATALOGUE",
     "Estimated",
     "GroupScore",
+    "ImageLabels",
     "MeasureInfo",
     "PartitionTable",
     "QualityTrend",
@@ -163,6 +165,7 @@ class ReportData:
         reliability: Whether probabilities are to be believed, one entry a class.
         thresholds: Thresholds chosen on validation images, one entry a class.
         partitions: Scores of a partition by threshold.
+        image_labels: Scores of the labels of whole images.
         trust: Whether expected and actual Dice agree.
         learning: Charts of ``curves.learning_charts``.
         validations: Step and Dice by class, see ``curves.validations``.
@@ -200,6 +203,7 @@ class ReportData:
     reliability: Sequence[ReliabilityCurve] = ()
     thresholds: Sequence[ThresholdChoice] = ()
     partitions: Sequence[PartitionTable] = ()
+    image_labels: ImageLabels | None = None
     trust: TrustScores | None = None
     learning: Sequence[Chart] = ()
     validations: Sequence[tuple[int, Mapping[str, float]]] = ()

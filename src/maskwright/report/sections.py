@@ -202,6 +202,24 @@ class PartitionTable:
 
 
 @dataclass(frozen=True)
+class ImageLabels:
+    """How well the labels of whole images are said.
+
+    Args:
+        classes: Names of the classes.
+        confusion: Images, rows true classes, columns said ones.
+        sentence: Accuracy and area under the curve, in words.
+        wrong: Images that were labelled wrongly: name, true label, said label and its probability,
+            the surest error first.
+    """
+
+    classes: tuple[str, ...]
+    confusion: Sequence[Sequence[int]]
+    sentence: str
+    wrong: Sequence[tuple[str, str, str, float]] = ()
+
+
+@dataclass(frozen=True)
 class TrustScores:
     """Dice that the network expected of its own masks, against what they reached.
 

@@ -25,6 +25,7 @@ class Validation:
         class_dice: Dice of each class.
         predicted_share: Share of the pixels predicted as each class.
         truth_share: Share of the pixels that are each class.
+        image_accuracy: Share of the validation images whose label is right, where there are labels.
     """
 
     step: int
@@ -34,6 +35,7 @@ class Validation:
     class_dice: tuple[float, ...]
     predicted_share: tuple[float, ...]
     truth_share: tuple[float, ...]
+    image_accuracy: float | None = None
 
     @staticmethod
     def from_facts(facts: Mapping[str, Any]) -> Validation:
@@ -46,6 +48,7 @@ class Validation:
             tuple(facts["class_dice"]),
             tuple(facts["predicted_share"]),
             tuple(facts["truth_share"]),
+            facts.get("image_accuracy"),
         )
 
 

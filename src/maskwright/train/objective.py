@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from collections.abc import Sequence
 
-from maskwright.config import TrainConfig
+from torch import Tensor
+from torch.nn import functional
+
+from maskwright import geometry
+from maskwright.config import ModelConfig, TrainConfig
 from maskwright.errors import ConfigError
 from maskwright.nn.loss_target import Target
 from maskwright.nn.losses import SegmentationLoss, level_weights
-from maskwright.nn.unet import Outputs, UNet
+from maskwright.nn.unet import Outputs
 
 
 class Objective:
@@ -16,30 +20,36 @@ class Objective:
 
     ``levels=none``: the loss of the prediction. ``supervised``: the losses of all levels of the
     decoder, weighted 1, ½, ¼ … and divided by the sum of the weights; the finest one is the
-    prediction. ``fused``: the loss of the fused prediction plus the same weighted mean.
+    prediction. ``fused``: the loss of the fused prediction plus the same weighted mean. With a head
+    for the label of the whole image its cross-entropy is added, times ``image_loss``.
 
     Args:
         config: The training settings.
-        network: The network; its configuration says which outputs there are.
+        model: The network, which says what outputs there are.
+        pixels_per_class: Pixels of each class in the training images, for balanced classes.
 
     Raises:
-        ConfigError: For a network with a head for labels of images, which training cannot feed.
+        ConfigError: As :class:`maskwright.nn.losses.SegmentationLoss` does.
     """
 
-    def __init__(self, config: TrainConfig, network: UNet) -> None:
-        model = network.config
-        if model.image_classes:
-            raise ConfigError(
-                "train-image-head",
-                "model.image_classes",
-                expected="0: labels of whole images cannot be given yet",
-                found=str(model.image_classes),
-                remedy="leave image_classes out",
-            )
-        self.loss = SegmentationLoss(config, classes=model.classes, output=model.output)
+    def __init__(
+        self,
+        config: TrainConfig,
+        model: ModelConfig,
+        *,
+        pixels_per_class: Sequence[int] | None = None,
+    ) -> None:
+        self.loss = SegmentationLoss(
+            config,
+            classes=model.classes,
+            output=model.output,
+            pixels_per_class=pixels_per_class,
+        )
+        self._image_weight = config.image_loss if model.image_classes else 0.0
         self._levels = model.levels
         self._strides = [
-            tuple(axis.scale(level) for axis in network.axes) for level in range(model.depth)
+            tuple(axis.scale(level) for axis in geometry.axes_of(model))
+            for level in range(model.depth)
         ]
 
     def __call__(self, outputs: Outputs, target: Target) -> tuple[Tensor, Tensor]:
@@ -48,7 +58,25 @@ class Objective:
         Args:
             outputs: What the network returned.
             target: The truth at the size of ``logits``.
+
+        Raises:
+            ConfigError: ``image-labels-none`` when a head for them has no labels to learn from.
         """
+        total, dice_K = self._of_pixels(outputs, target)
+        if not self._image_weight:
+            return total, dice_K
+        if target.image_labels is None:
+            raise ConfigError(
+                "image-labels-none",
+                "model.image_classes",
+                expected="a label for each image",
+                found="none",
+                remedy="say where they are: --image-labels labels.csv or contains:NAME",
+            )
+        of_images = functional.cross_entropy(outputs["image_logits"].float(), target.image_labels)
+        return total + self._image_weight * of_images, dice_K
+
+    def _of_pixels(self, outputs: Outputs, target: Target) -> tuple[Tensor, Tensor]:
         total, dice_K = self.loss(outputs["logits"].float(), target)
         if self._levels == "none":
             return total, dice_K

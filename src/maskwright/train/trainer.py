@@ -2,191 +2,23 @@
 
 from __future__ import annotations
 
-import copy
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from maskwright.config import TrainConfig
-from maskwright.data.augment import apply_augmentation, draw_augmentation
-from maskwright.data.sampler import Patches, PatchSampler, Prefetch
-from maskwright.data.weightmap import loss_maps
+from maskwright.data.sampler import PatchSampler, Prefetch
 from maskwright.errors import Interrupted, RunError, TrainingError
-from maskwright.nn.blocks import crop
-from maskwright.nn.checkpoint import (
-    State,
-    load_tensors,
-    read_checkpoint,
-    write_checkpoint,
-    write_model,
-)
-from maskwright.nn.loss_target import Target
-from maskwright.nn.unet import UNet, memory_format
+from maskwright.nn.checkpoint import State, read_checkpoint, write_checkpoint, write_model
+from maskwright.nn.unet import UNet
 from maskwright.progress import Events
 from maskwright.train.diagnosis import Validation, diagnose
-from maskwright.train.objective import Objective
-from maskwright.train.schedule import average_decay, learning_rate, validation_steps
+from maskwright.train.schedule import learning_rate, validation_steps
 from maskwright.train.signals import stop_requests
+from maskwright.train.stepper import Stepper, StepResult
 
 _CHECKPOINT_EVERY_S = 30.0
-_OPTIMISER_KEYS = ("exp_avg", "exp_avg_sq", "step")
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """What one update reports: the loss and the mean soft Dice of its patches."""
-
-    loss: float
-    dice: float
-
-
-class Stepper:
-    """Network, optimiser and running average; does one update at a time.
-
-    Args:
-        network: The network to train; moved to the memory order.
-        config: The training settings.
-        layout: ``contiguous`` or ``channels_last``.
-        precision: ``float32`` or ``bfloat16`` for the convolutions; weights stay float32.
-    """
-
-    def __init__(self, network: UNet, config: TrainConfig, layout: str, precision: str) -> None:
-        self.config = config
-        self.format = memory_format(layout, network.config.dims)
-        self.precision = precision
-        self.network = network.to(memory_format=self.format)  # type: ignore[call-overload]
-        self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
-        self.device = next(network.parameters()).device
-        self._border_px = tuple(axis.border_loss for axis in network.axes)
-        self.objective = Objective(config, network)
-        decayed = [p for p in network.parameters() if p.ndim > 1]
-        others = [p for p in network.parameters() if p.ndim <= 1]
-        self.optimiser = torch.optim.AdamW(
-            [
-                {"params": decayed, "weight_decay": config.weight_decay},
-                {"params": others, "weight_decay": 0.0},
-            ],
-            lr=config.learning_rate,
-            fused=True,
-        )
-
-    def prepare(self, patches: Patches, step: int) -> tuple[Tensor, Tensor]:
-        """A batch as tensors on the device, augmented; seed and step decide how."""
-        image = torch.from_numpy(patches.image_BCS).to(self.device)
-        truth = torch.from_numpy(patches.truth_BS).to(self.device)
-        generator = torch.Generator().manual_seed(_step_seed(self.config.seed, step))
-        drawn = draw_augmentation(
-            self.config.augment,
-            image.shape[0],
-            generator,
-            patch_px=truth.shape[1:],
-            spacing_mm=patches.spacing_mm,
-        )
-        image, truth = apply_augmentation(drawn, image, truth)
-        return image, crop(truth, self._border_px)
-
-    def update(self, image_BCYX: Tensor, truth_BYX: Tensor, step: int, rate: float) -> StepResult:
-        """One update of the weights and of their average.
-
-        Raises:
-            TrainingError: When the loss or the gradient is not finite; nothing was changed.
-        """
-        torch.manual_seed(_step_seed(self.config.seed, step))  # dropout
-        self.network.train()
-        image_BCYX = image_BCYX.contiguous(memory_format=self.format)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            outputs = self.network(image_BCYX)
-        loss, dice_K = self.objective(outputs, self._target(truth_BYX))
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise _not_finite("loss", value, step)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = float(
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
-        )
-        if not math.isfinite(norm):
-            raise _not_finite("gradient", norm, step)
-        self.optimiser.step()
-        self._update_average(step)
-        return StepResult(value, float(dice_K.mean()))
-
-    def _target(self, truth_BYX: Tensor) -> Target:
-        if not self.objective.loss.needed_maps:
-            return Target(truth_BYX)
-        maps = loss_maps(
-            self.objective.loss.needed_maps,
-            truth_BYX.numpy(force=True),
-            classes=self.network.config.classes,
-            settings=self.config.loss_settings,
-        )
-        tensors = {name: torch.from_numpy(values) for name, values in maps.items()}
-        return Target(truth_BYX, **{name: t.to(self.device) for name, t in tensors.items()})
-
-    @torch.no_grad()
-    def _update_average(self, step: int) -> None:
-        weight = 1 - average_decay(step, self.config.average)
-        pairs = zip(
-            self.average.state_dict().values(), self.network.state_dict().values(), strict=True
-        )
-        floating = [(a, n) for a, n in pairs if a.is_floating_point()]
-        torch._foreach_lerp_([a for a, _ in floating], [n for _, n in floating], weight)
-
-    def state(self) -> dict[str, Tensor]:
-        """All tensors needed to go on, under ``network.``, ``average.`` and ``optimiser.``."""
-        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
-        tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
-        for name, parameter in self.network.named_parameters():
-            slots = self.optimiser.state.get(parameter, {})
-            tensors |= {f"optimiser.{name}.{key}": slots[key] for key in slots}
-        return tensors
-
-    def restore(self, tensors: Mapping[str, Tensor], *, subject: str) -> None:
-        """Take over what :meth:`state` gave."""
-        for part, module in (("network.", self.network), ("average.", self.average)):
-            chosen = {k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)}
-            load_tensors(module, chosen, subject=subject)
-        for name, parameter in self.network.named_parameters():
-            slots = {
-                key: tensors[f"optimiser.{name}.{key}"]
-                for key in _OPTIMISER_KEYS
-                if f"optimiser.{name}.{key}" in tensors
-            }
-            if slots:
-                for key in ("exp_avg", "exp_avg_sq"):
-                    slots[key] = slots[key].contiguous(memory_format=_format_of(parameter))
-                self.optimiser.state[parameter] = slots
-
-
-def _format_of(parameter: Tensor) -> torch.memory_format:
-    orders = {4: torch.channels_last, 5: torch.channels_last_3d}
-    order = orders.get(parameter.ndim, torch.contiguous_format)
-    return order if parameter.is_contiguous(memory_format=order) else torch.contiguous_format
-
-
-def _step_seed(seed: int, step: int) -> int:
-    return (seed * 1_000_003 + step) % 2**63
-
-
-def _not_finite(what: str, value: float, step: int) -> TrainingError:
-    return TrainingError(
-        "training-not-finite",
-        f"{what} at step {step + 1}",
-        expected="a finite number",
-        found=str(value),
-        remedy=(
-            "the weights before this step are kept; lower the rate (--set learning_rate=5e-4) or "
-            "use --set train.precision=float32, then train again"
-        ),
-    )
 
 
 @dataclass
@@ -236,8 +68,8 @@ def rehearse(stepper: Stepper, sampler: PatchSampler, seconds: float, least: int
         step = 0
         while len(times) < least or time.perf_counter() - begun < seconds:
             start = time.perf_counter()
-            image, truth = stepper.prepare(batches.take(step), step)
-            stepper.update(image, truth, step, stepper.config.learning_rate * 0.01)
+            image, target = stepper.prepare(batches.take(step), step)
+            stepper.update(image, target, step, stepper.config.learning_rate * 0.01)
             step += 1
             if step > 2:
                 times.append(time.perf_counter() - start)
@@ -266,7 +98,7 @@ def fit(
         folder: The run folder; ``model.safetensors`` and ``checkpoints/`` are written there.
         facts: Written beside the weights; ``data_hash`` guards a resume.
         validate: Predicts the validation images with a network and returns ``class_dice``,
-            ``predicted_share`` and ``truth_share``.
+            ``predicted_share`` and ``truth_share``, and ``image_accuracy`` where they have labels.
         events: Where progress is told.
         resume: Go on from the newest checkpoint if there is one.
 
@@ -294,7 +126,7 @@ def fit(
             step, now = progress.step, time.monotonic()
             patches = batches.take(step)
             waited_s = time.monotonic() - now
-            image, truth = stepper.prepare(patches, step)
+            image, target = stepper.prepare(patches, step)
             rate = learning_rate(
                 step,
                 progress.total_steps,
@@ -302,7 +134,7 @@ def fit(
                 stepper.config.warmup_share,
             )
             try:
-                result = stepper.update(image, truth, step, rate)
+                result = stepper.update(image, target, step, rate)
             except TrainingError as error:
                 events.send("warning", code=error.code, text=f"{error} Files: {patches.names}")
                 raise
@@ -379,6 +211,7 @@ def _validate(
         class_dice=found["class_dice"],
         predicted_share=found["predicted_share"],
         truth_share=found["truth_share"],
+        image_accuracy=next(iter(found.get("image_accuracy", ())), None),
     )
     progress.history.append(entry)
     told = {**asdict(entry), "dice": dict(zip(names, entry.class_dice, strict=True))}

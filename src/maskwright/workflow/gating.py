@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from maskwright.config import DataConfig, ModelConfig, PredictConfig
-from maskwright.data.image_labels import CONTAINS
+from maskwright.data.image_labels import CONTAINS, contained_class
 from maskwright.data.labels import LabelMap
 from maskwright.errors import ConfigError
 
@@ -16,13 +16,13 @@ def image_class_names(data: DataConfig, count: int) -> tuple[str, ...]:
         count: Classes that the network predicts.
 
     Example:
-        >>> image_class_names(DataConfig(image_classes=("well", "ill")), 2)
+        >>> image_class_names(DataConfig(image_class_names=("well", "ill")), 2)
         ('well', 'ill')
         >>> image_class_names(DataConfig(), 2)
         ('image class 1', 'image class 2')
     """
-    if len(data.image_classes) == count:
-        return data.image_classes
+    if len(data.image_class_names) == count:
+        return data.image_class_names
     return tuple(f"image class {number}" for number in range(1, count + 1))
 
 
@@ -55,7 +55,7 @@ def gate_of(predict: PredictConfig, data: DataConfig, model: ModelConfig | None)
             "no-label",
             "a network that labels whole images",
             "one without such labels",
-            "train one with `--set image_labels=contains:NAME`, or leave --gate out",
+            "train one with `--image-labels contains:NAME`, or leave --gate out",
         )
     if not data.image_labels.startswith(CONTAINS) or model.image_classes != 2:
         raise _refusal(
@@ -64,11 +64,9 @@ def gate_of(predict: PredictConfig, data: DataConfig, model: ModelConfig | None)
             repr(data.image_labels),
             "leave --gate out; labels from a table do not say which pixels they belong to",
         )
-    wanted, names = data.image_labels.removeprefix(CONTAINS), LabelMap.from_config(data).names
-    index = names.index(wanted) if wanted in names else -1
-    if index < 0 and wanted.isdecimal():
-        index = int(wanted)
-    if not 0 < index < len(names):
+    names = LabelMap.from_config(data).names
+    index = contained_class(data.image_labels, names)
+    if index == 0:
         raise _refusal(
             "background",
             f"labels of one of the classes {', '.join(names[1:])}",

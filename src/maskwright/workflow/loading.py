@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +45,13 @@ def true_classes(case: Case, label_map: LabelMap) -> NDArray[np.uint8]:
 
 
 def load_sources(
-    cases: Sequence[Case], names: Sequence[str], label_map: LabelMap, channels: int
+    cases: Sequence[Case],
+    names: Sequence[str],
+    label_map: LabelMap,
+    channels: int,
+    *,
+    label_of: Mapping[str, int] = MappingProxyType({}),
+    numbered: bool = False,
 ) -> list[Source]:
     """Decode the named cases into memory, images in their own data type.
 
@@ -53,22 +60,40 @@ def load_sources(
         names: Which to load, in this order.
         label_map: Meaning of mask values.
         channels: Channels the network takes.
+        label_of: Case name → class of the whole image, where there are such classes.
+        numbered: Whether the objects are needed too.
     """
     by_name = {case.name: case for case in cases}
     sources = []
     for case in (by_name[name] for name in names):
         image = case.read_image()
         array_CYX = select_channels(image.array, channels)
+        mask = true_mask(case)
+        classes_YX = label_map.encode(mask, subject=str(case.mask))
         sources.append(
             Source(
                 case.name,
                 array_CYX,
-                true_classes(case, label_map),
+                classes_YX,
                 measure(array_CYX, channels),
                 image.spacing_mm,
+                _objects(mask, classes_YX, label_map) if numbered else None,
+                label_of.get(case.name),
             )
         )
     return sources
+
+
+def _objects(mask: Image, classes_YX: NDArray[np.uint8], label_map: LabelMap) -> NDArray[np.int32]:
+    """The objects as they are numbered, else the connected pieces of each class."""
+    if label_map.kind == "objects":
+        _, numbers = np.unique(mask.array[0], return_inverse=True)
+        numbers = numbers.reshape(classes_YX.shape) + 1
+        return np.where(classes_YX > 0, numbers, 0).astype(np.int32)
+    import cc3d
+
+    pieces: NDArray[np.int32] = cc3d.connected_components(classes_YX).astype(np.int32)
+    return pieces
 
 
 def hash_sources(sources: Sequence[Source]) -> str:

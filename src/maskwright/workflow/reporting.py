@@ -31,6 +31,7 @@ from maskwright.workflow.evaluation import ONE_STACK
 from maskwright.workflow.run import Run, open_run
 from maskwright.workflow.sections import (
     columns_of,
+    image_labels,
     partition_tables,
     quality_trends,
     region_scores,
@@ -97,6 +98,7 @@ def write_report(run: Run) -> Path:
         thresholds=threshold_choices(calibration, oracle, names),
         quality=quality_trends(cases, metrics["quality"]),
         partitions=partition_tables(metrics["partitions"]),
+        image_labels=image_labels(metrics.get("image_labels")),
         regions=region_scores(metrics["regions"]),
         has_region=bool(metrics["roi"]),
         **citation(),

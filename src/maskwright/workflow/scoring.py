@@ -27,6 +27,7 @@ from maskwright.data.split import Split
 from maskwright.evaluate.baseline import Baselines, fit_baselines
 from maskwright.evaluate.calibration import Reliability, ece, reliability
 from maskwright.evaluate.case import CaseScore
+from maskwright.evaluate.image_classes import ImageClassScore
 from maskwright.evaluate.measuring import score_case
 from maskwright.evaluate.quality import image_quality
 from maskwright.evaluate.summary import Summary, summarise
@@ -41,6 +42,7 @@ from maskwright.progress import Events
 from maskwright.report.figures import volume_slices, write_overlay, write_panels
 from maskwright.workflow.calibrating import Calibration, Predicted, calibrate
 from maskwright.workflow.evaluation import ONE_STACK, Evaluation
+from maskwright.workflow.fitting import labels_of_images
 from maskwright.workflow.gating import gate_of
 from maskwright.workflow.loading import true_classes, true_mask
 from maskwright.workflow.partitions import PartitionTables
@@ -113,6 +115,7 @@ def score_run(run: Run, report: CheckReport, split: Split, *, events: Events) ->
         **evaluation.to_json(),
         "baselines": scorer.others(),
         **scorer.extras(),
+        "image_labels": _image_labels(run, report, scorer, events),
         "roi": reader.roi_sentence,
         "data": {"root": str(report.root), "hash": facts.get("data_hash"), "facts": report.facts()},
         "model_step": facts.get("step"),
@@ -187,6 +190,19 @@ class _Reader:
         )
 
 
+def _image_labels(
+    run: Run, report: CheckReport, scorer: _RunScorer, events: Events
+) -> dict[str, Any] | None:
+    """Scores of the labels of whole images, where the network says them."""
+    truth = labels_of_images(run.config.data, report)
+    if truth is None:
+        return None
+    found = scorer.image_probabilities
+    score = ImageClassScore(truth.classes, {name: truth.label_of[name] for name in found}, found)
+    events.send("message", text=score.sentence())
+    return score.to_json()
+
+
 def _tell_unmatched(names: Sequence[str], folder: Path, events: Events) -> None:
     if names:
         shown = ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
@@ -216,6 +232,7 @@ class _RunScorer:
         self._quality: dict[str, dict[str, float | None]] = {}
         self._partitions = PartitionTables(reader.label_map.names)
         self.scores: list[CaseScore] = []
+        self.image_probabilities: dict[str, list[float]] = {}
         self.predicting_s = 0.0
         for folder in (run.folder.predictions, run.folder.overlays):
             folder.mkdir(exist_ok=True)
@@ -231,6 +248,7 @@ class _RunScorer:
         found = self._reader.prediction(image)
         self.predicting_s += time.monotonic() - start
         raw_KYX, classes_YX = found.probabilities_KYX, found.classes_YX
+        self.image_probabilities[case.name] = found.image_probabilities_L.tolist()
         probabilities_KYX = self._calibration.apply(raw_KYX)
         self.scores.append(
             score_case(

@@ -18,6 +18,7 @@ from maskwright.evaluate.thresholds import ThresholdCurve
 from maskwright.evaluate.uncertainty import agreement
 from maskwright.report.content import (
     GroupScore,
+    ImageLabels,
     MeasureInfo,
     PartitionTable,
     QualityTrend,
@@ -205,6 +206,21 @@ def partition_tables(partitions: Mapping[str, Mapping[str, Any]]) -> list[Partit
         )
         for name, table in partitions.items()
     ]
+
+
+def image_labels(values: Mapping[str, Any] | None) -> ImageLabels | None:
+    """Scores of the labels of whole images, and which were wrong."""
+    if values is None:
+        return None
+    classes = tuple(values["classes"])
+    wrong = []
+    for name, case in values["cases"].items():
+        said = int(np.argmax(case["probabilities"]))
+        if said != case["label"]:
+            sure = float(case["probabilities"][said])
+            wrong.append((name, classes[case["label"]], classes[said], sure))
+    wrong.sort(key=lambda row: (-row[3], row[0]))
+    return ImageLabels(classes, values["confusion"], values["sentence"], wrong)
 
 
 def region_scores(regions: Sequence[Mapping[str, Any]]) -> list[RegionScore]:

@@ -20,6 +20,7 @@ def resolve(
     group_by: str | None = None,
     objects: bool | None = None,
     labels: str | None = None,
+    image_labels: str | None = None,
     settings: Sequence[str] = (),
     dims: int = 2,
 ) -> RunConfig:
@@ -33,6 +34,7 @@ def resolve(
         group_by: Regular expression that names what must not be split.
         objects: Whether mask values number objects; recognised by default.
         labels: ``name=value,name=value`` in class order, the background first.
+        image_labels: What says the class of a whole image.
         settings: ``key=value`` for any field, applied last.
         dims: 3 for volumes, whose starting point is another.
 
@@ -62,6 +64,8 @@ def resolve(
     if seed is not None:
         values["train"]["seed"] = seed
     values["data"].update(_data_values(group_by=group_by, objects=objects, labels=labels))
+    if image_labels is not None:
+        values["data"]["image_labels"] = image_labels
     config = apply_settings(validate(RunConfig, values, subject="train"), tuple(settings))
     if config.train.minutes is None and config.train.steps is None:
         train = config.train.model_copy(update={"minutes": DEFAULT_MINUTES})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -11,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from maskwright import geometry
-from maskwright.config import ModelConfig, RunConfig, TrainConfig
+from maskwright.config import RunConfig
 from maskwright.data.check import CheckReport, check_dataset
+from maskwright.data.image_labels import CONTAINS, contained_class
 from maskwright.data.labels import LabelMap
 from maskwright.data.problem import raise_first_refusal
 from maskwright.data.sampler import PatchSampler, Source
@@ -23,15 +23,17 @@ from maskwright.data.split import (
     split_cases,
     write_split,
 )
-from maskwright.errors import ConfigError, DataError
+from maskwright.errors import ConfigError
 from maskwright.evaluate.measuring import score_case
 from maskwright.io.run_folder import RunFolder
+from maskwright.loss_terms import needed_maps
 from maskwright.nn.unet import UNet, build_unet
 from maskwright.plan.machine import Numerics, candidates, fastest, reuse_memory
-from maskwright.predict.predictor import predict_classes
 from maskwright.progress import EventLog, Events
 from maskwright.train.schedule import steps_within
-from maskwright.train.trainer import Stepper, fit, rehearse
+from maskwright.train.stepper import Stepper
+from maskwright.train.trainer import fit, rehearse
+from maskwright.workflow.fitting import fit_to_data, labels_of_images
 from maskwright.workflow.gating import gate_of
 from maskwright.workflow.loading import hash_sources, load_sources
 from maskwright.workflow.prediction import Predictor
@@ -45,7 +47,6 @@ _REHEARSAL_MOST_S = 10.0
 _SCORING_S = 3.0
 _SCORING_S_PER_MEGAPIXEL = 2.0
 _PARTITION_S_PER_MEGAPIXEL = 5.0
-_VOLUME_PATCH_PX = 64**3
 
 
 def train(
@@ -61,6 +62,7 @@ def train(
     group_by: str | None = None,
     objects: bool | None = None,
     labels: str | None = None,
+    image_labels: str | None = None,
     resume: bool = False,
     events: Events | None = None,
 ) -> Run:
@@ -78,6 +80,8 @@ def train(
         group_by: Regular expression that names what must not be split, such as a patient.
         objects: Whether mask values number objects; recognised by default.
         labels: ``name=value,name=value`` in class order, the background first.
+        image_labels: A CSV file with the columns ``image`` and ``label``, or ``contains:NAME``: the
+            network then also learns to say the class of the whole image.
         resume: Go on with the run in ``out``; its own configuration and split hold.
         events: Where progress is told.
 
@@ -108,6 +112,7 @@ def train(
         group_by=group_by,
         objects=objects,
         labels=labels,
+        image_labels=image_labels,
         settings=settings,
     )
     config = settled()
@@ -122,7 +127,7 @@ def train(
     # Whatever can be refused is refused before the folder is made.
     chosen = _split(folder, config, report, split, going_on)
     if not going_on:
-        config = _fit_to_data(settled(dims=len(next(iter(report.sizes)))), report)
+        config = fit_to_data(settled(dims=len(next(iter(report.sizes)))), report)
     gate_of(config.predict, config.data, config.model)
     folder.begin(resume=resume)
     with folder.lock():
@@ -158,24 +163,34 @@ def _train(
     events: Events,
 ) -> Run:
     label_map = LabelMap.from_config(config.data)
-    sources = load_sources(report.cases, split.train, label_map, config.model.channels)
-    held = load_sources(report.cases, split.validation, label_map, config.model.channels)
+    of_images = labels_of_images(config.data, report)
+    load = partial(
+        load_sources,
+        report.cases,
+        label_map=label_map,
+        channels=config.model.channels,
+        label_of=of_images.label_of if of_images else {},
+    )
+    numbered = "border_map" in needed_maps(config.train.loss)
+    sources = load(split.train, numbered=numbered)
+    held = load(split.validation)
     sampler = _sampler(sources, config)
     events.send("busy", text="Measuring number formats")
     options = candidates(config.train.layout, config.train.precision)
-    numerics, seconds = fastest(options, lambda option: _rehearsed_step(config, option, sampler))
+    pixels = _pixels_per_class(sources, label_map.classes)
+    make = partial(_stepper, config, pixels)
+    numerics, seconds = fastest(options, lambda option: _rehearsed_step(make(option), sampler))
     for name, value in seconds.items():
         events.send("measured", numerics=name, step_s=round(value, 4))
     events.send("message", text=_numerics_sentence(numerics, seconds))
     validate = _validator(held, config, numerics)
     if config.train.steps is None:
         mean = report.mean_pixels / 1e6
-        config = _plan_steps(config, numerics, sampler, validate, split, mean, begun, events)
+        config = _plan_steps(config, make(numerics), sampler, validate, split, mean, begun, events)
     config = _with(config, layout=numerics.layout, precision=numerics.precision)
     folder.write_config(config)
-    stepper = Stepper(_network(config), config.train, numerics.layout, numerics.precision)
     progress = fit(
-        stepper,
+        make(numerics),
         sampler,
         total_steps=config.train.steps or 1,
         names=label_map.names,
@@ -236,58 +251,6 @@ def _split(
     return split
 
 
-def _fit_to_data(config: RunConfig, report: CheckReport) -> RunConfig:
-    """Channels, classes, label values and a legal patch no larger than the images."""
-    label_map = report.label_map
-    if label_map is None:
-        raise DataError(
-            "check-no-classes",
-            str(report.root),
-            expected="masks with at least two classes",
-            found="none",
-            remedy="run `maskwright check` and follow its remedies",
-        )
-    model = config.model.model_copy(
-        update={
-            "dims": len(next(iter(report.sizes))),
-            "channels": report.channels,
-            "classes": label_map.classes,
-        }
-    )
-    data = config.data.model_copy(update=label_map.to_settings())
-    patch_px = _patch(config.train, model, list(report.sizes))
-    train = config.train.model_copy(update={"patch_px": patch_px})
-    return config.model_copy(update={"model": model, "data": data, "train": train})
-
-
-def _patch(
-    train: TrainConfig, model: ModelConfig, sizes: Sequence[tuple[int, ...]]
-) -> int | tuple[int, ...]:
-    """The patch that was asked for, no larger than the images need.
-
-    In volumes one number is an upper limit: a patch then holds at most 64³ voxels.
-    """
-    largest = [max(along) for along in zip(*sizes, strict=True)]
-    if model.dims == 2 and isinstance(train.patch_px, int):
-        largest = [max(largest)] * 2  # a square patch may be turned by 90 degrees
-    shape = train.patch_shape(model.dims)
-    geometry.check_shape(shape, model, subject="--set patch_px")
-    axes = geometry.axes_of(model)
-    patch = [
-        min(side, axis.next_legal(size + 2 * axis.border_loss))
-        for side, size, axis in zip(shape, largest, axes, strict=True)
-    ]
-    while (
-        model.dims == 3 and isinstance(train.patch_px, int) and math.prod(patch) > _VOLUME_PATCH_PX
-    ):
-        longest = max(range(3), key=lambda axis: patch[axis])
-        smaller = axes[longest].previous_legal(patch[longest] - 1)
-        if smaller is None:
-            break
-        patch[longest] = smaller
-    return patch[0] if len(set(patch)) == 1 else tuple(patch)
-
-
 def _sampler(sources: Sequence[Source], config: RunConfig) -> PatchSampler:
     model, train_config = config.model, config.train
     return PatchSampler(
@@ -302,16 +265,29 @@ def _sampler(sources: Sequence[Source], config: RunConfig) -> PatchSampler:
     )
 
 
-def _network(config: RunConfig) -> UNet:
-    return build_unet(config.model, seed=config.train.seed)
+def _pixels_per_class(sources: Sequence[Source], classes: int) -> tuple[int, ...]:
+    counts_NK = [np.bincount(s.classes_YX.ravel(), minlength=classes) for s in sources]
+    return tuple(int(n) for n in np.sum(counts_NK, axis=0))
 
 
-def _rehearsed_step(
-    config: RunConfig, option: Numerics, sampler: PatchSampler
-) -> Callable[[], None]:
-    stepper = Stepper(_network(config), config.train, option.layout, option.precision)
-    image, truth = stepper.prepare(sampler.draw(0), 0)
-    return lambda: _discard(stepper.update(image, truth, 0, 1e-6))
+def _stepper(config: RunConfig, pixels: Sequence[int], numerics: Numerics) -> Stepper:
+    """A network with fresh weights, ready for its first update."""
+    source, contained = config.data.image_labels, None
+    if source.startswith(CONTAINS):
+        contained = contained_class(source, [name for name, _ in config.data.labels])
+    return Stepper(
+        build_unet(config.model, seed=config.train.seed),
+        config.train,
+        numerics.layout,
+        numerics.precision,
+        pixels_per_class=pixels,
+        contained=contained,
+    )
+
+
+def _rehearsed_step(stepper: Stepper, sampler: PatchSampler) -> Callable[[], None]:
+    image, target = stepper.prepare(sampler.draw(0), 0)
+    return lambda: _discard(stepper.update(image, target, 0, 1e-6))
 
 
 def _discard(_: object) -> None:
@@ -331,22 +307,17 @@ def _validator(
 ) -> Callable[[UNet], dict[str, tuple[float, ...]]]:
     """Predicts whole validation images as the finished network would."""
     classes = config.model.classes
-    # The number format was measured already.
-    settings = config.predict.model_copy(update={"precision": numerics.precision})
+    # The number format was measured already; averages over several predictions are for the end.
+    settings = config.predict.model_copy(update={"precision": numerics.precision, "tta": ()})
 
     def validate(network: UNet) -> dict[str, tuple[float, ...]]:
         predictor = Predictor.build(network, settings)
-        scores = [
-            score_case(
-                source.name,
-                predict_classes(
-                    source.image_CYX, predictor.engine, predictor.rule, predictor.channels
-                ),
-                source.classes_YX,
-                classes,
-            )
-            for source in held
-        ]
+        scores, right = [], []
+        for source in held:
+            found = predictor.predict(source.image_CYX, hold=False)
+            scores.append(score_case(source.name, found.classes_YX, source.classes_YX, classes))
+            if source.image_label is not None:
+                right.append(int(found.image_probabilities_L.argmax()) == source.image_label)
         counts_KK = np.sum([score.confusion for score in scores], axis=0)
         total = counts_KK.sum()
         dice = [float(np.mean([s.value("dice", k) for s in scores])) for k in range(classes)]
@@ -354,6 +325,7 @@ def _validator(
             "class_dice": tuple(dice),
             "predicted_share": tuple(float(n) for n in counts_KK.sum(0) / total),
             "truth_share": tuple(float(n) for n in counts_KK.sum(1) / total),
+            "image_accuracy": (float(np.mean(right)),) if right else (),
         }
 
     return validate
@@ -361,7 +333,7 @@ def _validator(
 
 def _plan_steps(
     config: RunConfig,
-    numerics: Numerics,
+    stepper: Stepper,
     sampler: PatchSampler,
     validate: Callable[[UNet], dict[str, tuple[float, ...]]],
     split: Split,
@@ -379,7 +351,6 @@ def _plan_steps(
             remedy="add --minutes 10",
         )
     events.send("busy", text="Measuring a step")
-    stepper = Stepper(_network(config), config.train, numerics.layout, numerics.precision)
     start = time.monotonic()
     validate(stepper.average)
     validation_s = time.monotonic() - start

@@ -1,0 +1,219 @@
+"""One update of the weights: the patches of a step become a batch, the batch a smaller loss."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maskwright.config import TrainConfig
+from maskwright.data.augment import apply_augmentation, draw_augmentation
+from maskwright.data.sampler import Patches
+from maskwright.data.weightmap import loss_maps, separate
+from maskwright.errors import TrainingError
+from maskwright.nn.blocks import crop
+from maskwright.nn.checkpoint import load_tensors
+from maskwright.nn.loss_target import Target
+from maskwright.nn.unet import UNet, memory_format
+from maskwright.train.objective import Objective
+from maskwright.train.schedule import average_decay
+
+_OPTIMISER_KEYS = ("exp_avg", "exp_avg_sq", "step")
+# Class ids fill one byte; the number of the object is kept above it, so that both move as one.
+_OBJECT_BITS = 8
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one update reports: the loss and the mean soft Dice of its patches."""
+
+    loss: float
+    dice: float
+
+
+class Stepper:
+    """Network, optimiser and running average; does one update at a time.
+
+    Args:
+        network: The network to train; moved to the memory order.
+        config: The training settings.
+        layout: ``contiguous`` or ``channels_last``.
+        precision: ``float32`` or ``bfloat16`` for the convolutions; weights stay float32.
+        pixels_per_class: Pixels of each class in the training images, for balanced classes.
+        contained: Class whose presence in a patch is the patch's image label, 1 with and 0
+            without; by default patches bring their image's label.
+    """
+
+    def __init__(
+        self,
+        network: UNet,
+        config: TrainConfig,
+        layout: str,
+        precision: str,
+        *,
+        pixels_per_class: Sequence[int] | None = None,
+        contained: int | None = None,
+    ) -> None:
+        self.config = config
+        self.format = memory_format(layout, network.config.dims)
+        self.precision = precision
+        self.network = network.to(memory_format=self.format)  # type: ignore[call-overload]
+        self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
+        self.device = next(network.parameters()).device
+        self._border_px = tuple(axis.border_loss for axis in network.axes)
+        self.objective = Objective(config, network.config, pixels_per_class=pixels_per_class)
+        self._contained = contained
+        decayed = [p for p in network.parameters() if p.ndim > 1]
+        others = [p for p in network.parameters() if p.ndim <= 1]
+        self.optimiser = torch.optim.AdamW(
+            [
+                {"params": decayed, "weight_decay": config.weight_decay},
+                {"params": others, "weight_decay": 0.0},
+            ],
+            lr=config.learning_rate,
+            fused=True,
+        )
+
+    def prepare(self, patches: Patches, step: int) -> tuple[Tensor, Target]:
+        """A batch as tensors on the device, augmented; seed and step decide how.
+
+        Where the loss weighs gaps between objects, objects that touch are parted in the truth: a
+        gap that is not there cannot be learnt.
+        """
+        image = torch.from_numpy(patches.image_BCS).to(self.device)
+        truth = torch.from_numpy(patches.truth_BS)
+        if patches.objects_BS is not None:
+            truth = truth.int() | torch.from_numpy(patches.objects_BS) << _OBJECT_BITS
+        generator = torch.Generator().manual_seed(_step_seed(self.config.seed, step))
+        drawn = draw_augmentation(
+            self.config.augment,
+            image.shape[0],
+            generator,
+            patch_px=truth.shape[1:],
+            spacing_mm=patches.spacing_mm,
+        )
+        image, truth = apply_augmentation(drawn, image, truth.to(self.device))
+        target = self._target(crop(truth, self._border_px), patches.objects_BS is not None)
+        return image, replace(target, image_labels=self._image_labels(target.truth, patches))
+
+    def _target(self, truth_BS: Tensor, numbered: bool) -> Target:
+        """The truth, and the maps that the loss needs."""
+        loss, objects_BS = self.objective.loss, None
+        if numbered:
+            objects_BS = (truth_BS >> _OBJECT_BITS).numpy(force=True)
+            truth_BS = (truth_BS & ((1 << _OBJECT_BITS) - 1)).to(torch.uint8)
+        if not loss.needed_maps:
+            return Target(truth_BS)
+        if objects_BS is not None:
+            parted_BS = np.stack([separate(objects) for objects in objects_BS])
+            gaps_BS = torch.from_numpy((objects_BS > 0) & (parted_BS == 0))
+            truth_BS = truth_BS.masked_fill(gaps_BS.to(self.device), 0)
+            objects_BS = parted_BS
+        maps = loss_maps(
+            loss.needed_maps,
+            truth_BS.numpy(force=True),
+            classes=self.network.config.classes,
+            settings=self.config.loss_settings,
+            objects=objects_BS,
+        )
+        tensors = {name: torch.from_numpy(values) for name, values in maps.items()}
+        return Target(truth_BS, **{name: t.to(self.device) for name, t in tensors.items()})
+
+    def _image_labels(self, truth_BS: Tensor, patches: Patches) -> Tensor | None:
+        if not self.network.config.image_classes:
+            return None
+        if self._contained is not None:
+            return (truth_BS == self._contained).flatten(1).any(1).long()
+        if patches.image_labels_B is None:
+            return None
+        return torch.from_numpy(patches.image_labels_B).to(self.device)
+
+    def update(self, image_BCS: Tensor, target: Target, step: int, rate: float) -> StepResult:
+        """One update of the weights and of their average.
+
+        Raises:
+            TrainingError: When the loss or the gradient is not finite; nothing was changed.
+        """
+        torch.manual_seed(_step_seed(self.config.seed, step))  # dropout
+        self.network.train()
+        image_BCS = image_BCS.contiguous(memory_format=self.format)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            outputs = self.network(image_BCS)
+        loss, dice_K = self.objective(outputs, target)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise _not_finite("loss", value, step)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = float(
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
+        )
+        if not math.isfinite(norm):
+            raise _not_finite("gradient", norm, step)
+        self.optimiser.step()
+        self._update_average(step)
+        return StepResult(value, float(dice_K.mean()))
+
+    @torch.no_grad()
+    def _update_average(self, step: int) -> None:
+        weight = 1 - average_decay(step, self.config.average)
+        pairs = zip(
+            self.average.state_dict().values(), self.network.state_dict().values(), strict=True
+        )
+        floating = [(a, n) for a, n in pairs if a.is_floating_point()]
+        torch._foreach_lerp_([a for a, _ in floating], [n for _, n in floating], weight)
+
+    def state(self) -> dict[str, Tensor]:
+        """All tensors needed to go on, under ``network.``, ``average.`` and ``optimiser.``."""
+        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        for name, parameter in self.network.named_parameters():
+            slots = self.optimiser.state.get(parameter, {})
+            tensors |= {f"optimiser.{name}.{key}": slots[key] for key in slots}
+        return tensors
+
+    def restore(self, tensors: Mapping[str, Tensor], *, subject: str) -> None:
+        """Take over what :meth:`state` gave."""
+        for part, module in (("network.", self.network), ("average.", self.average)):
+            chosen = {k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)}
+            load_tensors(module, chosen, subject=subject)
+        for name, parameter in self.network.named_parameters():
+            slots = {
+                key: tensors[f"optimiser.{name}.{key}"]
+                for key in _OPTIMISER_KEYS
+                if f"optimiser.{name}.{key}" in tensors
+            }
+            if slots:
+                for key in ("exp_avg", "exp_avg_sq"):
+                    slots[key] = slots[key].contiguous(memory_format=_format_of(parameter))
+                self.optimiser.state[parameter] = slots
+
+
+def _format_of(parameter: Tensor) -> torch.memory_format:
+    orders = {4: torch.channels_last, 5: torch.channels_last_3d}
+    order = orders.get(parameter.ndim, torch.contiguous_format)
+    return order if parameter.is_contiguous(memory_format=order) else torch.contiguous_format
+
+
+def _step_seed(seed: int, step: int) -> int:
+    return (seed * 1_000_003 + step) % 2**63
+
+
+def _not_finite(what: str, value: float, step: int) -> TrainingError:
+    return TrainingError(
+        "training-not-finite",
+        f"{what} at step {step + 1}",
+        expected="a finite number",
+        found=str(value),
+        remedy=(
+            "the weights before this step are kept; lower the rate (--set learning_rate=5e-4) or "
+            "use --set train.precision=float32, then train again"
+        ),
+    )

@@ -1,0 +1,111 @@
+"""What of a run's configuration follows from the data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from maskwright import geometry
+from maskwright.config import DataConfig, ModelConfig, RunConfig, TrainConfig
+from maskwright.data.check import CheckReport
+from maskwright.data.image_labels import ImageLabels, image_labels
+from maskwright.errors import ConfigError, DataError
+from maskwright.train.objective import Objective
+
+_VOLUME_PATCH_PX = 64**3
+
+
+def fit_to_data(config: RunConfig, report: CheckReport) -> RunConfig:
+    """The configuration for a data set: channels, classes, label values, and a legal patch.
+
+    Args:
+        config: What was asked for.
+        report: The checked data set.
+
+    Returns:
+        The same with what follows from the data; patches are no larger than the images.
+
+    Raises:
+        DataError: ``check-no-classes`` without masks to learn from, and for image labels that do
+            not fit.
+        ConfigError: When a setting does not fit the data.
+    """
+    label_map = report.label_map
+    if label_map is None:
+        raise DataError(
+            "check-no-classes",
+            str(report.root),
+            expected="masks with at least two classes",
+            found="none",
+            remedy="run `maskwright check` and follow its remedies",
+        )
+    data = config.data.model_copy(update=label_map.to_settings())
+    of_images = labels_of_images(data, report)
+    if of_images is None and config.model.image_classes:
+        raise ConfigError(
+            "image-labels-none",
+            "--set model.image_classes",
+            expected="image labels to learn from",
+            found="none",
+            remedy="say where they are: --image-labels labels.csv or contains:NAME",
+        )
+    image_classes = of_images.classes if of_images else ()
+    data = data.model_copy(update={"image_class_names": image_classes})
+    model = config.model.model_copy(
+        update={
+            "dims": len(next(iter(report.sizes))),
+            "channels": report.channels,
+            "classes": label_map.classes,
+            "image_classes": len(image_classes),
+        }
+    )
+    patch_px = _patch(config.train, model, list(report.sizes))
+    train = config.train.model_copy(update={"patch_px": patch_px})
+    # Whatever the loss cannot do with these classes is said now, not after the run folder is made.
+    Objective(train, model, pixels_per_class=(1,) * label_map.classes)
+    return config.model_copy(update={"model": model, "data": data, "train": train})
+
+
+def labels_of_images(data: DataConfig, report: CheckReport) -> ImageLabels | None:
+    """The class of each whole image, where the settings say where it is written.
+
+    Args:
+        data: The data settings, classes included.
+        report: The checked data set.
+
+    Raises:
+        DataError: As :func:`maskwright.data.image_labels.image_labels` does.
+    """
+    if not data.image_labels:
+        return None
+    names = [case.name for case in report.cases if case.mask is not None]
+    class_names = [name for name, _ in data.labels]
+    return image_labels(data.image_labels, names, class_names=class_names, present=report.present)
+
+
+def _patch(
+    train: TrainConfig, model: ModelConfig, sizes: Sequence[tuple[int, ...]]
+) -> int | tuple[int, ...]:
+    """The patch that was asked for, no larger than the images need.
+
+    In volumes one number is an upper limit: a patch then holds at most 64³ voxels.
+    """
+    largest = [max(along) for along in zip(*sizes, strict=True)]
+    if model.dims == 2 and isinstance(train.patch_px, int):
+        largest = [max(largest)] * 2  # a square patch may be turned by 90 degrees
+    shape = train.patch_shape(model.dims)
+    geometry.check_shape(shape, model, subject="--set patch_px")
+    axes = geometry.axes_of(model)
+    patch = [
+        min(side, axis.next_legal(size + 2 * axis.border_loss))
+        for side, size, axis in zip(shape, largest, axes, strict=True)
+    ]
+    while (
+        model.dims == 3 and isinstance(train.patch_px, int) and math.prod(patch) > _VOLUME_PATCH_PX
+    ):
+        longest = max(range(3), key=lambda axis: patch[axis])
+        smaller = axes[longest].previous_legal(patch[longest] - 1)
+        if smaller is None:
+            break
+        patch[longest] = smaller
+    return patch[0] if len(set(patch)) == 1 else tuple(patch)
