@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from maskwright import geometry
 from maskwright.config import ModelConfig, PredictConfig
 from maskwright.nn.unet import UNet, build_unet
-from maskwright.predict.predictor import predict_classes
 from maskwright.tiling import read_mirrored
 from maskwright.workflow.prediction import Predictor
 from measuring import median_ratio, take_turns, write_results
@@ -51,7 +50,7 @@ def plain(width: int, side: int) -> Callable[[], None]:
 
 def ours(width: int, side: int) -> Callable[[], None]:
     _, predictor, image = prepare(width, side)
-    return lambda: _ignore(predict_classes(image, predictor.engine, predictor.rule, 1))
+    return lambda: _ignore(predictor.predict(image, hold=False))
 
 
 def _ignore(_: object) -> None:

@@ -18,7 +18,7 @@ from maskwright.geometry import Axis
 from maskwright.nn.presets import preset
 from maskwright.nn.unet import UNet, build_unet
 from maskwright.predict.engine import torch_engine
-from maskwright.predict.predictor import Found, predict_classes, predict_image
+from maskwright.predict.predictor import Found, predict_image
 from maskwright.tiling import Interval, TileRule, mirror_index, read_mirrored
 
 
@@ -141,9 +141,9 @@ def test_tiled_equals_whole_image_prediction(
     small = TileRule(axes, smallest + extra, 16)
     assert len(whole.cover((height, width))) == 1
     expected = predict_image(image, engine, whole, 1).probabilities_KYX
-    found = predict_image(image, engine, small, 1).probabilities_KYX
-    assert np.abs(found - expected).max() < 1e-5
-    differs = predict_classes(image, engine, small, 1) != (expected[1] > expected[0])
+    found = predict_image(image, engine, small, 1)
+    assert np.abs(found.probabilities_KYX - expected).max() < 1e-5
+    differs = found.classes_YX != (expected[1] > expected[0])
     assert (np.abs(expected[1] - expected[0])[differs] < 1e-5).all()
 
 

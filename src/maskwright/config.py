@@ -76,7 +76,7 @@ class PredictConfig(_Section):
     mirror_px: Annotated[int, Field(ge=0)] = 32
     precision: Precision = "auto"
     tta: tuple[Literal["flip", "scale"], ...] = ()
-    scales: tuple[Positive, ...] = (0.71, 1.0, 1.41)
+    scales: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.71, 1.0, 1.41)
     gate: bool = False
 
     @pydantic.field_validator("tta", "scales", mode="before")

@@ -13,7 +13,6 @@ from maskwright.predict.predictor import (
     distribution,
     gated,
     most_probable,
-    predict_classes,
     predict_image,
     predict_tiles,
 )
@@ -50,10 +49,10 @@ def test_the_identity_gives_the_image_back(shape: tuple[int, ...], tile_px: int)
     assert np.allclose(found[0], _normal(image)[0], atol=1e-5)
     assert np.array_equal(found[1], -found[0])
     assert len(seen) == len(rule.cover(shape))
-    classes = predict_classes(image, _same, rule, 1)
-    assert np.array_equal(classes, most_probable(found))
-    assert np.array_equal(prediction.classes_YX, classes)
-    assert classes.shape == shape
+    assert np.array_equal(prediction.classes_YX, most_probable(found))
+    assert prediction.classes_YX.shape == shape
+    unheld = predict_image(image, _same, rule, 1, hold=False)
+    assert np.array_equal(unheld.classes_YX, prediction.classes_YX)
 
 
 @pytest.mark.parametrize("shape", [(40, 33), (20, 33, 17)])

@@ -29,7 +29,7 @@ from maskwright.io.registry import read_image, read_mask
 from maskwright.nn.unet import build_unet
 from maskwright.predict.engine import torch_engine
 from maskwright.predict.file_engine import file_engine
-from maskwright.predict.predictor import predict_classes, predict_image
+from maskwright.predict.predictor import predict_image
 from maskwright.tiling import TileRule
 from maskwright.workflow.opening import open_network
 from maskwright.workflow.prediction import tile_rule
@@ -224,8 +224,6 @@ def test_masks_of_a_package_of_others_are_those_of_bioimageio_core(tmp_path: Pat
     sample = create_sample_for_model(model, inputs={"raw": image[None].astype(np.float32)})
     blocks = pipeline.predict_sample_with_blocking(sample)
     expected = blocks.members["probability"].data.values[0, 0] > 0.5
-    found = predict_classes(
-        image, predictor.engine, predictor.rule, predictor.channels, normalise=predictor.normalise
-    )
+    found = predictor.predict(image).classes_YX
     # Blocks lie elsewhere, and the package's halo is not wide enough to be exact.
     assert (found != expected).mean() < 2e-3

@@ -51,6 +51,21 @@ def test_what_a_mask_holds_becomes_the_label_of_its_image(data: Path, tmp_path: 
     assert all(0 <= accuracy <= 1 for accuracy in accuracies)
 
 
+def test_a_gated_run_is_scored_on_the_masks_that_it_writes(data: Path, tmp_path: Path) -> None:
+    settings = (*TINY, "gate=true", "predict.precision=float32")
+    run = mw.train(
+        data, out=tmp_path / "run", steps=20, settings=settings, image_labels="contains:foreground"
+    )
+    masks = run.predict(data / "images", tmp_path / "masks")
+    written = json.loads((masks.folder / "predictions.json").read_text())["images"]
+    for record, mask in zip(written, masks.arrays(), strict=True):
+        if record["image_label"]["label"] == "without foreground":
+            assert not mask.any()
+    for own in sorted((run.path / "predictions").iterdir()):
+        expected = np.asarray(Pillow.open(masks.folder / own.name))
+        np.testing.assert_array_equal(np.asarray(Pillow.open(own)), expected)
+
+
 def test_a_table_names_the_labels_and_prediction_writes_them(data: Path, tmp_path: Path) -> None:
     rows = [f"{p.name},{'ill' if ord(p.stem[-1]) % 2 else 'well'}"
             for p in sorted((data / "images").iterdir())]  # fmt: skip

@@ -181,19 +181,6 @@ def predict_image(
     return ImagePrediction(classes_YX, probabilities_KYX, image_L, tuple(levels_YX))
 
 
-def predict_classes(
-    image_CYX: NDArray[Any],
-    engine: Engine,
-    rule: Rule,
-    channels: int,
-    *,
-    normalise: Normaliser = z_score,
-) -> NDArray[np.uint8]:
-    """The class map of :func:`predict_image`, which holds no probabilities."""
-    found = predict_image(image_CYX, engine, rule, channels, normalise=normalise, hold=False)
-    return found.classes_YX
-
-
 def most_probable(probabilities_KYX: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Class ids from probabilities; the lower class where two are equal."""
     classes_YX: NDArray[np.uint8]

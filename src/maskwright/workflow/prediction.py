@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,9 @@ class Predictor:
         ways: What is averaged over, see :func:`maskwright.predict.averaging.averaged`.
         scales: Sizes for the way ``scale``.
         overlapping: Whether the probabilities of a pixel need not sum to one.
-        gate: Class that the image's label may take away, see :func:`~predictor.gated`.
+        gate: Class that the image's label may take away, see
+            :func:`maskwright.predict.predictor.gated`.
+        levels: Whether the engine gives the levels of the decoder.
     """
 
     engine: Engine
@@ -86,6 +88,7 @@ class Predictor:
     scales: tuple[float, ...] = (1.0,)
     overlapping: bool = False
     gate: int | None = None
+    levels: bool = False
 
     @staticmethod
     def build(
@@ -106,9 +109,7 @@ class Predictor:
             gate: Class that the image's label may take away.
         """
         model = network.config
-        # Levels that are drawn need as much context as levels that are fused.
-        drawn = model.model_copy(update={"levels": "fused"}) if levels else model
-        rule = tile_rule(drawn, config, tile=tile)
+        rule = tile_rule(model, config, tile=tile)
         sample = rule.cover((_MEASURED_PX[model.dims],) * model.dims)[0]
         blank = np.zeros((1, model.channels, *(read.size for read in sample.read)), np.float32)
         options = candidates("channels_last", config.precision)
@@ -129,12 +130,15 @@ class Predictor:
             scales=config.scales,
             overlapping=model.output == "sigmoid",
             gate=gate,
+            levels=levels,
         )
 
     def tiles(self, size: tuple[int, ...]) -> int:
-        """How many tiles an image of this size takes, over all that is averaged."""
-        wanted = passes(size, self.ways, self.scales)
-        return sum(len(self.rule.cover(each.size)) for each in wanted)
+        """How many tiles an image of this size takes, over all predictions of it."""
+        wanted = [each.size for each in passes(size, self.ways, self.scales)]
+        if self.ways and self.levels:
+            wanted.append(size)
+        return sum(len(self.rule.cover(each)) for each in wanted)
 
     def predict(
         self,
@@ -144,6 +148,8 @@ class Predictor:
         on_tile: Callable[[], None] | None = None,
     ) -> ImagePrediction:
         """All that the network says of an image.
+
+        Levels are those of the image as it is, whatever is averaged.
 
         Args:
             image_CYX: Image in its own data type; a volume has its Z axis before Y.
@@ -162,8 +168,12 @@ class Predictor:
                 on_tile=on_tile,
             )
 
-        predict_once = averaged(once, self.ways, self.scales) if self.ways else once
-        found = predict_once(image_CYX)
+        if self.ways:
+            found = averaged(once, self.ways, self.scales)(image_CYX)
+            if self.levels:
+                found = replace(found, levels_YX=once(image_CYX).levels_YX)
+        else:
+            found = once(image_CYX)
         return found if self.gate is None else gated(found, self.gate)
 
     def distribution(self, probabilities_KYX: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -229,7 +239,8 @@ def predict(
         uncertainty: Also write ``uncertainty/NAME.tif`` (``NAME.nii.gz``): per pixel the entropy
             of the classes' probabilities, from 0 (sure) to 1 (all classes alike).
         levels: Also write ``levels/NAME.png``: what each level of the decoder predicts, the
-            coarsest first, then the final prediction; of volumes one slice.
+            coarsest first, then the final prediction; of volumes one slice. Levels are not
+            averaged.
         tta: ``flip``, ``scale``, both, or ``none``: average the probabilities over mirrorings and
             sizes of the image; by default as the run was configured.
         gate: Whether the pixels of a class become background (class 0) where the image's label

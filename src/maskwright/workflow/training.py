@@ -34,6 +34,7 @@ from maskwright.train.schedule import steps_within
 from maskwright.train.stepper import Stepper
 from maskwright.train.trainer import fit, rehearse
 from maskwright.workflow.fitting import fit_to_data, labels_of_images
+from maskwright.workflow.gating import gate_of
 from maskwright.workflow.loading import hash_sources, load_sources
 from maskwright.workflow.prediction import Predictor
 from maskwright.workflow.run import Run
@@ -127,6 +128,7 @@ def train(
     chosen = _split(folder, config, report, split, going_on)
     if not going_on:
         config = fit_to_data(settled(dims=len(next(iter(report.sizes)))), report)
+    gate_of(config.predict, config.data, config.model)
     folder.begin(resume=resume)
     with folder.lock():
         write_split(folder.splits, chosen)
