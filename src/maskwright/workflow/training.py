@@ -37,6 +37,7 @@ from maskwright.workflow.prediction import Predictor
 from maskwright.workflow.run import Run
 from maskwright.workflow.scoring import score_run
 from maskwright.workflow.settings import resolve
+from maskwright.workflow.starting import Start, open_start
 
 _REHEARSAL_SHARE = 0.02
 _REHEARSAL_MOST_S = 10.0
@@ -53,7 +54,8 @@ def train(
     *,
     minutes: float | None = None,
     steps: int | None = None,
-    preset: str = "unet",
+    preset: str | None = None,
+    start_from: str | Path | None = None,
     settings: Sequence[str] = (),
     seed: int | None = None,
     split: str | Path | None = None,
@@ -70,7 +72,10 @@ def train(
         out: Run folder to make.
         minutes: Time budget; the number of steps follows from the measured time of one.
         steps: Number of updates instead.
-        preset: Named starting point, see :data:`maskwright.nn.presets.PRESETS`.
+        preset: Named starting point, see :data:`maskwright.nn.presets.PRESETS`; by default
+            ``unet``, or the network of ``start_from``.
+        start_from: A run whose network and weights to begin with. Its last layers are new where
+            the classes differ, its first one is adapted where the channels do.
         settings: ``key=value`` for any field of the configuration.
         seed: Seed of everything random.
         split: JSON file that says which image is for training, validation and test.
@@ -98,9 +103,12 @@ def train(
     events = events or Events()
     folder = RunFolder(Path(out))
     going_on = resume and folder.config.exists()
+    # A run that goes on has its weights already.
+    start = None if start_from is None or going_on else open_start(start_from, preset=preset)
     settled = partial(
         resolve,
-        preset=preset,
+        preset=preset or "unet",
+        start=start,
         minutes=minutes,
         steps=steps,
         seed=seed,
@@ -121,14 +129,17 @@ def train(
     # Whatever can be refused is refused before the folder is made.
     chosen = _split(folder, config, report, split, going_on)
     if not going_on:
+        labels_given = bool(config.data.labels)
         config = _fit_to_data(settled(dims=len(next(iter(report.sizes)))), report)
+        if start is not None:
+            start.check(config, labels_given=labels_given)
     folder.begin(resume=resume)
     with folder.lock():
         write_split(folder.splits, chosen)
         log = EventLog(folder.events)
         with events.also(log):
             try:
-                return _train(folder, config, report, chosen, going_on, begun, events)
+                return _train(folder, config, report, chosen, start, going_on, begun, events)
             finally:
                 log.close()
 
@@ -151,6 +162,7 @@ def _train(
     config: RunConfig,
     report: CheckReport,
     split: Split,
+    start: Start | None,
     going_on: bool,
     begun: float,
     events: Events,
@@ -170,15 +182,18 @@ def _train(
         mean = report.mean_pixels / 1e6
         config = _plan_steps(config, numerics, sampler, validate, split, mean, begun, events)
     config = _with(config, layout=numerics.layout, precision=numerics.precision)
-    folder.write_config(config)
     stepper = Stepper(_network(config), config.train, numerics.layout, numerics.precision)
+    facts = {"data_hash": hash_sources([*sources, *held])}
+    if start is not None:
+        start.give(stepper, config, folder, facts, events)
+    folder.write_config(config)
     progress = fit(
         stepper,
         sampler,
         total_steps=config.train.steps or 1,
         names=label_map.names,
         folder=folder.path,
-        facts={"data_hash": hash_sources([*sources, *held])},
+        facts=facts,
         validate=validate,
         events=events,
         resume=going_on,
