@@ -104,10 +104,10 @@ def _open_package(path: Path, tile: int | None) -> OpenedNetwork:
         package.network.runtime,
         normaliser(package.before, [axis.name for axis in package.axes], subject=str(path)),
     )
-    return OpenedNetwork(predictor, _labels(classes), Calibration())
+    return OpenedNetwork(predictor, class_labels(classes), Calibration())
 
 
-def _labels(classes: tuple[str, ...]) -> DataConfig:
+def class_labels(classes: tuple[str, ...]) -> DataConfig:
     """Class ids as mask values, and 0 and 255 for two classes."""
     step = 255 if len(classes) == 2 else 1
     return DataConfig(labels=tuple((name, step * index) for index, name in enumerate(classes)))

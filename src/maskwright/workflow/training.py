@@ -119,6 +119,7 @@ def train(
     )
     config = settled()
     if going_on:
+        folder.check_begun()
         config = folder.read_config()
         events.send(
             "message", text=f"Resuming {out} with its own settings and split; others are not used."
