@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from maskwright.workflow.comparing import compare
     from maskwright.workflow.evaluation import Evaluation, evaluate
     from maskwright.workflow.exporting import export
+    from maskwright.workflow.importing import import_weights
     from maskwright.workflow.prediction import predict
     from maskwright.workflow.predictions import Predictions
     from maskwright.workflow.reporting import report
@@ -61,6 +62,7 @@ _HOME = {
     "compare": ("workflow.comparing", "compare"),
     "evaluate": ("workflow.evaluation", "evaluate"),
     "export": ("workflow.exporting", "export"),
+    "import_weights": ("workflow.importing", "import_weights"),
     "measure": ("evaluate.measuring", "measure"),
     "open_run": ("workflow.run", "open_run"),
     "predict": ("workflow.prediction", "predict"),
@@ -85,6 +87,7 @@ __all__ = [
     "compare",
     "evaluate",
     "export",
+    "import_weights",
     "measure",
     "open_run",
     "predict",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Annotated, Any, Literal
 
@@ -184,3 +185,22 @@ class ModelConfig(Section):
 
 def _numbers(texts: list[str]) -> list[int | str]:
     return [int(text) if text.strip().isdigit() else text for text in texts]
+
+
+def setting_text(value: Any) -> str:
+    """A setting's value as a person types it after ``--set name=``.
+
+    Args:
+        value: As JSON or a field holds it.
+
+    Example:
+        >>> setting_text([[1, 3, 3], [3, 3, 3]]), setting_text(True), setting_text("same")
+        ('1x3x3,3x3x3', 'true', 'same')
+    """
+    if isinstance(value, list | tuple):
+        entries = (
+            "x".join(map(str, entry)) if isinstance(entry, list | tuple) else str(entry)
+            for entry in value
+        )
+        return ",".join(entries)
+    return value if isinstance(value, str) else json.dumps(value)

@@ -72,6 +72,7 @@ class TrainConfig(_Section):
         precision: Number format of the convolutions; ``auto`` measures.
         layout: Memory order of the tensors; ``auto`` measures.
         seed: Seed of everything random.
+        start_from: The run whose weights training began with; written by ``train --from``.
         augment: Random changes of the patches.
     """
 
@@ -92,6 +93,7 @@ class TrainConfig(_Section):
     precision: Precision = "auto"
     layout: Layout = "auto"
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    start_from: str = ""
     augment: AugmentConfig = AugmentConfig()
 
     @pydantic.field_validator("patch_px", mode="before")

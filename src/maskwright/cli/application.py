@@ -47,12 +47,8 @@ ObjectIds = Annotated[
     typer.Option("--objects/--no-objects", help="Mask values number objects [default: look]."),
 ]
 Seed = Annotated[int | None, typer.Option(help="Seed of everything random.", show_default="0")]
-Preset = Annotated[
-    str,
-    typer.Option(
-        help="unet, small, fused, attention, residual, ronneberger2015, cicek2016 or isensee2021."
-    ),
-]
+PRESETS_HELP = "unet, small, fused, attention, residual, ronneberger2015, cicek2016 or isensee2021."
+Preset = Annotated[str, typer.Option(help=PRESETS_HELP)]
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from maskwright.cli.application import (
+    PRESETS_HELP,
     Data,
     GroupBy,
     Json,
@@ -70,7 +71,13 @@ def train(
         float | None, typer.Option(min=0.05, help="Time budget.", show_default="10")
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Updates instead of time.")] = None,
-    preset: Preset = "unet",
+    preset: Annotated[
+        str | None, typer.Option(help=PRESETS_HELP, show_default="unet, or the network of --from")
+    ] = None,
+    start_from: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="RUN", help="Begin with the network and weights of a run."),
+    ] = None,
     settings: Settings = None,
     seed: Seed = None,
     split: Annotated[
@@ -100,6 +107,7 @@ def train(
             minutes=minutes,
             steps=steps,
             preset=preset,
+            start_from=start_from,
             settings=tuple(settings or ()),
             seed=seed,
             split=split,

@@ -164,6 +164,21 @@ class RunFolder:
             )
         make_folder(self.path, subject=f"--out {self.path}")
 
+    def check_begun(self) -> None:
+        """Refuse to go on with a network that no training of this folder made, as imported ones.
+
+        Raises:
+            RunError: ``run-not-begun``.
+        """
+        if self.model.exists() and not self.splits.exists():
+            raise RunError(
+                "run-not-begun",
+                str(self.path),
+                expected="a run that training began",
+                found="weights without a split of images, as `maskwright import-weights` makes",
+                remedy=f"train into another folder with --from {self.path}",
+            )
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep other processes from training into the same folder.

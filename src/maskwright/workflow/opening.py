@@ -216,7 +216,7 @@ def _open_package(path: Path, asked: Asked) -> OpenedNetwork:
         return _open_file(package.network, str(path), asked)
     engine, classes = package_engine(package, subject=str(path))
     settings = asked.over(PredictConfig())
-    labels = _labels(classes)
+    labels = class_labels(classes)
     predictor = Predictor(
         engine,
         WindowRule(package.axes, asked.tile or settings.tile_px),
@@ -231,7 +231,7 @@ def _open_package(path: Path, asked: Asked) -> OpenedNetwork:
     return OpenedNetwork(predictor, labels, Calibration())
 
 
-def _labels(classes: tuple[str, ...]) -> DataConfig:
+def class_labels(classes: tuple[str, ...]) -> DataConfig:
     """Class ids as mask values, and 0 and 255 for two classes."""
     step = 255 if len(classes) == 2 else 1
     return DataConfig(labels=tuple((name, step * index) for index, name in enumerate(classes)))

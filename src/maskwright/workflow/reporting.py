@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
@@ -20,6 +19,7 @@ from maskwright.evaluate.summary import Summary
 from maskwright.evaluate.thresholds import ThresholdCurve
 from maskwright.io.durable import write_text
 from maskwright.io.run_folder import RunFolder
+from maskwright.network_config import setting_text
 from maskwright.progress import Event, read_events
 from maskwright.report.content import ReportCase, ReportData
 from maskwright.report.curves import learning_charts, validations
@@ -252,14 +252,14 @@ def _leaves(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]
 
 def _commands(run: Run, metrics: Mapping[str, Any]) -> list[str]:
     """The commands that repeat this run with its own split, seed and number of steps."""
-    from maskwright.nn.presets import preset
+    from maskwright.workflow.starting import plain_config
 
     own = run.config.model_dump(mode="json")
-    plain = preset("unet", dims=run.config.model.dims).model_dump(mode="json")
-    fixed = {f"train.{key}" for key in ("steps", "minutes", "seed")}
+    plain = plain_config(run.config).model_dump(mode="json")
+    fixed = {f"train.{key}" for key in ("steps", "minutes", "seed", "start_from")}
     fixed |= {f"model.{key}" for key in ("dims", "channels", "classes")}
     changed = [
-        f"--set {path}={_value(value)}"
+        f"--set {path}={setting_text(value)}"
         for section in ("model", "train", "predict", "evaluate")
         for path, value in _leaves(own[section], f"{section}.")
         if path not in fixed and value != dict(_leaves(plain, ""))[path]
@@ -270,18 +270,13 @@ def _commands(run: Run, metrics: Mapping[str, Any]) -> list[str]:
         f"maskwright train {metrics['data']['root']} --out repeated "
         f"--split {run.folder.splits} --steps {own['train']['steps']} --seed {own['train']['seed']}"
     )
+    train += f" --from {start}" if (start := own["train"]["start_from"]) else ""
     labels = ",".join(f"{name}={value}" for name, value in own["data"]["labels"])
     train += f" --labels '{labels}'" if labels else ""
     return [
         " ".join([train, *changed]),
         f"maskwright predict {run.path} NEW_IMAGES --out masks",
     ]
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, list):
-        return ",".join("x".join(map(str, p)) if isinstance(p, list) else str(p) for p in value)
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _model(config: RunConfig, metrics: Mapping[str, Any]) -> dict[str, str]:
@@ -299,5 +294,6 @@ def _model(config: RunConfig, metrics: Mapping[str, Any]) -> dict[str, str]:
         "parameters": f"{parameters:,}",
         "operations": f"{gigaflops:.1f} GFLOPs for one {'×'.join(map(str, patch))} patch",
         "receptive field": f"{max(a.receptive_field for a in geometry.axes_of(model))} pixels",
+        **({"begun with": f"the weights of {start}"} if (start := config.train.start_from) else {}),
         "weights": f"of step {chosen} (best on validation)" if chosen else "best on validation",
     }

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from maskwright.config import DataConfig, RunConfig, apply_settings, validate
 from maskwright.errors import ConfigError
+
+if TYPE_CHECKING:
+    from maskwright.workflow.starting import Start
 
 DEFAULT_MINUTES = 10.0
 
@@ -14,6 +17,7 @@ DEFAULT_MINUTES = 10.0
 def resolve(
     *,
     preset: str = "unet",
+    start: Start | None = None,
     minutes: float | None = None,
     steps: int | None = None,
     seed: int | None = None,
@@ -22,12 +26,13 @@ def resolve(
     labels: str | None = None,
     image_labels: str | None = None,
     settings: Sequence[str] = (),
-    dims: int = 2,
+    dims: int | None = None,
 ) -> RunConfig:
     """The configuration of a run; later arguments override the preset.
 
     Args:
         preset: Named starting point.
+        start: The run to begin with, whose network takes the place of the preset's.
         minutes: Time budget.
         steps: Number of updates instead.
         seed: Seed of everything random.
@@ -36,7 +41,8 @@ def resolve(
         labels: ``name=value,name=value`` in class order, the background first.
         image_labels: What says the class of a whole image.
         settings: ``key=value`` for any field, applied last.
-        dims: 3 for volumes, whose starting point is another.
+        dims: 2 for images, 3 for volumes, whose starting point is another; ``None`` where it is
+            not known yet.
 
     Raises:
         ConfigError: For an unknown preset or key, or an illegal value.
@@ -55,8 +61,12 @@ def resolve(
             found="both",
             remedy="leave one out",
         )
-    config = named(preset, dims=dims)
-    values: dict[str, Any] = config.model_dump()
+    usual = start.dims if start else 2
+    values: dict[str, Any] = named(preset, dims=usual if dims is None else dims).model_dump()
+    if start is not None:
+        start.check_dims(values["model"]["dims"])
+        for section, fields in start.settings().items():
+            values[section].update(fields)
     if minutes is not None:
         values["train"]["minutes"] = minutes
     if steps is not None:
@@ -66,7 +76,16 @@ def resolve(
     values["data"].update(_data_values(group_by=group_by, objects=objects, labels=labels))
     if image_labels is not None:
         values["data"]["image_labels"] = image_labels
-    config = apply_settings(validate(RunConfig, values, subject="train"), tuple(settings))
+    begun = validate(RunConfig, values, subject="train")
+    config = apply_settings(begun, tuple(settings))
+    if config.train.start_from != begun.train.start_from:
+        raise ConfigError(
+            "from-setting",
+            "--set train.start_from",
+            expected="--from RUN",
+            found="a setting, which takes no weights",
+            remedy=f"write --from {config.train.start_from}",
+        )
     if config.train.minutes is None and config.train.steps is None:
         train = config.train.model_copy(update={"minutes": DEFAULT_MINUTES})
         config = config.model_copy(update={"train": train})

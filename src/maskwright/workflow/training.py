@@ -24,7 +24,6 @@ from maskwright.data.split import (
     write_split,
 )
 from maskwright.errors import ConfigError
-from maskwright.evaluate.measuring import score_case
 from maskwright.io.run_folder import RunFolder
 from maskwright.loss_terms import needed_maps
 from maskwright.nn.unet import UNet, build_unet
@@ -36,10 +35,11 @@ from maskwright.train.trainer import fit, rehearse
 from maskwright.workflow.fitting import fit_to_data, labels_of_images
 from maskwright.workflow.gating import gate_of
 from maskwright.workflow.loading import hash_sources, load_sources
-from maskwright.workflow.prediction import Predictor
 from maskwright.workflow.run import Run
 from maskwright.workflow.scoring import score_run
 from maskwright.workflow.settings import resolve
+from maskwright.workflow.starting import Start, open_start
+from maskwright.workflow.validating import validator
 
 _REHEARSAL_SHARE = 0.02
 _REHEARSAL_MOST_S = 10.0
@@ -55,7 +55,8 @@ def train(
     *,
     minutes: float | None = None,
     steps: int | None = None,
-    preset: str = "unet",
+    preset: str | None = None,
+    start_from: str | Path | None = None,
     settings: Sequence[str] = (),
     seed: int | None = None,
     split: str | Path | None = None,
@@ -73,7 +74,10 @@ def train(
         out: Run folder to make.
         minutes: Time budget; the number of steps follows from the measured time of one.
         steps: Number of updates instead.
-        preset: Named starting point, see :data:`maskwright.nn.presets.PRESETS`.
+        preset: Named starting point, see :data:`maskwright.nn.presets.PRESETS`; by default
+            ``unet``, or the network of ``start_from``.
+        start_from: A run whose network and weights to begin with. Its last layers are new where
+            the classes differ, its first one is adapted where the channels do.
         settings: ``key=value`` for any field of the configuration.
         seed: Seed of everything random.
         split: JSON file that says which image is for training, validation and test.
@@ -103,9 +107,12 @@ def train(
     events = events or Events()
     folder = RunFolder(Path(out))
     going_on = resume and folder.config.exists()
+    # A run that goes on has its weights already.
+    start = None if start_from is None or going_on else open_start(start_from, preset=preset)
     settled = partial(
         resolve,
-        preset=preset,
+        preset=preset or "unet",
+        start=start,
         minutes=minutes,
         steps=steps,
         seed=seed,
@@ -117,6 +124,7 @@ def train(
     )
     config = settled()
     if going_on:
+        folder.check_begun()
         config = folder.read_config()
         events.send(
             "message", text=f"Resuming {out} with its own settings and split; others are not used."
@@ -127,7 +135,10 @@ def train(
     # Whatever can be refused is refused before the folder is made.
     chosen = _split(folder, config, report, split, going_on)
     if not going_on:
+        labels_given = bool(config.data.labels)
         config = fit_to_data(settled(dims=len(next(iter(report.sizes)))), report)
+        if start is not None:
+            start.check(config, labels_given=labels_given)
     gate_of(config.predict, config.data, config.model)
     folder.begin(resume=resume)
     with folder.lock():
@@ -135,7 +146,7 @@ def train(
         log = EventLog(folder.events)
         with events.also(log):
             try:
-                return _train(folder, config, report, chosen, going_on, begun, events)
+                return _train(folder, config, report, chosen, start, going_on, begun, events)
             finally:
                 log.close()
 
@@ -158,6 +169,7 @@ def _train(
     config: RunConfig,
     report: CheckReport,
     split: Split,
+    start: Start | None,
     going_on: bool,
     begun: float,
     events: Events,
@@ -183,19 +195,23 @@ def _train(
     for name, value in seconds.items():
         events.send("measured", numerics=name, step_s=round(value, 4))
     events.send("message", text=_numerics_sentence(numerics, seconds))
-    validate = _validator(held, config, numerics)
+    validate = validator(held, config, numerics)
     if config.train.steps is None:
         mean = report.mean_pixels / 1e6
         config = _plan_steps(config, make(numerics), sampler, validate, split, mean, begun, events)
     config = _with(config, layout=numerics.layout, precision=numerics.precision)
+    stepper = make(numerics)
+    facts = {"data_hash": hash_sources([*sources, *held])}
+    if start is not None:
+        start.give(stepper, config, folder, facts, events)
     folder.write_config(config)
     progress = fit(
-        make(numerics),
+        stepper,
         sampler,
         total_steps=config.train.steps or 1,
         names=label_map.names,
         folder=folder.path,
-        facts={"data_hash": hash_sources([*sources, *held])},
+        facts=facts,
         validate=validate,
         events=events,
         resume=going_on,
@@ -300,35 +316,6 @@ def _numerics_sentence(numerics: Numerics, seconds: Mapping[str, float]) -> str:
     plain = seconds.get("contiguous float32")
     gain = f", {plain / seconds[str(numerics)]:.1f} times as fast as plain float32" if plain else ""
     return f"Convolutions run as {numerics}: fastest here in a few measured steps{gain}."
-
-
-def _validator(
-    held: Sequence[Source], config: RunConfig, numerics: Numerics
-) -> Callable[[UNet], dict[str, tuple[float, ...]]]:
-    """Predicts whole validation images as the finished network would."""
-    classes = config.model.classes
-    # The number format was measured already; averages over several predictions are for the end.
-    settings = config.predict.model_copy(update={"precision": numerics.precision, "tta": ()})
-
-    def validate(network: UNet) -> dict[str, tuple[float, ...]]:
-        predictor = Predictor.build(network, settings)
-        scores, right = [], []
-        for source in held:
-            found = predictor.predict(source.image_CYX, hold=False)
-            scores.append(score_case(source.name, found.classes_YX, source.classes_YX, classes))
-            if source.image_label is not None:
-                right.append(int(found.image_probabilities_L.argmax()) == source.image_label)
-        counts_KK = np.sum([score.confusion for score in scores], axis=0)
-        total = counts_KK.sum()
-        dice = [float(np.mean([s.value("dice", k) for s in scores])) for k in range(classes)]
-        return {
-            "class_dice": tuple(dice),
-            "predicted_share": tuple(float(n) for n in counts_KK.sum(0) / total),
-            "truth_share": tuple(float(n) for n in counts_KK.sum(1) / total),
-            "image_accuracy": (float(np.mean(right)),) if right else (),
-        }
-
-    return validate
 
 
 def _plan_steps(
