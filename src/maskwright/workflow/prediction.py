@@ -37,7 +37,7 @@ from maskwright.predict.predictor import (
 from maskwright.progress import Events
 from maskwright.report.figures import write_panels
 from maskwright.report.level_panels import level_panels
-from maskwright.tiling import TileRule
+from maskwright.tiling import BlendRule, TileRule
 from maskwright.workflow.prediction_checks import check_averaging, check_channels, check_targets
 from maskwright.workflow.prediction_tables import (
     image_label,
@@ -181,20 +181,25 @@ class Predictor:
         return distribution(probabilities_KYX) if self.overlapping else probabilities_KYX
 
 
-def tile_rule(model: ModelConfig, config: PredictConfig, *, tile: int | None = None) -> TileRule:
+def tile_rule(
+    model: ModelConfig, config: PredictConfig, *, tile: int | None = None
+) -> TileRule | BlendRule:
     """How a network may be tiled.
+
+    Tiles are exact where the network allows it. They overlap and are averaged where it does not,
+    and for volumes whose exact context is wider than a quarter of the tile: more than seven of
+    eight voxels would be computed to be thrown away.
 
     Args:
         model: The network.
         config: The prediction settings.
         tile: Overrides the largest side of a tile.
     """
-    return TileRule(
-        geometry.axes_of(model),
-        tile or config.tile_px,
-        config.mirror_px,
-        exact=geometry.is_exact(model),
-    )
+    axes, tile_px = geometry.axes_of(model), tile or config.tile_px
+    wide = model.dims == 3 and max(axis.halo for axis in axes) > tile_px // 4
+    if wide or not geometry.is_exact(model):
+        return BlendRule(axes, tile_px, config.mirror_px)
+    return TileRule(axes, tile_px, config.mirror_px)
 
 
 def _run(engine: Engine, batch: NDArray[np.float32]) -> None:
