@@ -6,16 +6,12 @@ to the format its suffix names, and the size it declares is one a computer can h
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from maskwright.errors import ImageReadError, OutputError
-from maskwright.io import raster, tiff, volume_image
+from maskwright.errors import OutputError
 from maskwright.io.durable import replace_file
+from maskwright.io.formats import BY_SUFFIX, FORMATS, READABLE, format_of, stem_of, suffix_of
 from maskwright.io.image import Header, Image
-from maskwright.io.signature import first_bytes, foreign_format
 
 __all__ = [
     "OTHER_SUFFIXES",
@@ -35,76 +31,11 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class _Format:
-    """A file format: how it is recognised, read and written.
-
-    Where the first bytes of a file say little, as those of a volume do, the reader judges it.
-    """
-
-    name: str
-    suffixes: tuple[str, ...]
-    magic: tuple[tuple[int, bytes], ...]
-    read: Callable[[Path, bool], Image]
-    read_header: Callable[[Path], Header]
-    write: Callable[[Path, Image], None] | None
-    is_volume: bool = False
-
-    def begins(self, start: bytes) -> bool:
-        """Whether the first bytes of a file are those of the format."""
-        return any(start[at:].startswith(magic) for at, magic in self.magic)
-
-
-def _volume(name: str, suffixes: tuple[str, ...], *magic: tuple[int, bytes]) -> _Format:
-    return _Format(
-        name,
-        suffixes,
-        magic,
-        volume_image.read_volume,
-        partial(volume_image.read_volume_header, name),
-        partial(volume_image.write_volume, name),
-        is_volume=True,
-    )
-
-
-def _raster(name: str, suffixes: tuple[str, ...], *magic: bytes, lossy: bool = False) -> _Format:
-    return _Format(
-        name,
-        suffixes,
-        tuple((0, start) for start in magic),
-        partial(raster.read_raster, name),
-        partial(raster.read_raster_header, name),
-        None if lossy else partial(raster.write_raster, name),
-    )
-
-
-_FORMATS = (
-    _raster("PNG", (".png",), b"\x89PNG\r\n\x1a\n"),
-    _raster("JPEG", (".jpg", ".jpeg"), b"\xff\xd8\xff", lossy=True),
-    _raster("BMP", (".bmp",), b"BM"),
-    _raster("GIF", (".gif",), b"GIF87a", b"GIF89a"),
-    _Format(
-        "TIFF",
-        (".tif", ".tiff"),
-        ((0, b"II*\0"), (0, b"MM\0*"), (0, b"II+\0"), (0, b"MM\0+")),
-        tiff.read_tiff,
-        tiff.read_tiff_header,
-        tiff.write_tiff,
-    ),
-    _volume("NIfTI", (".nii", ".nii.gz"), (344, b"n+1")),
-    _volume("MetaImage", (".mha", ".mhd")),
-    _volume("NRRD", (".nrrd", ".nhdr"), (0, b"NRRD")),
-)
-READABLE = "PNG, JPEG, BMP, GIF, TIFF, NIfTI, MetaImage or NRRD"
-"""The formats that can be read, for messages."""
-
-_BY_SUFFIX = {suffix: format_ for format_ in _FORMATS for suffix in format_.suffixes}
-
-SUFFIXES: frozenset[str] = frozenset(_BY_SUFFIX)
+SUFFIXES: frozenset[str] = frozenset(BY_SUFFIX)
 """Suffixes of the image files that can be read, lower-case, with the dot."""
 
 VOLUME_SUFFIXES: frozenset[str] = frozenset(
-    suffix for format_ in _FORMATS if format_.is_volume for suffix in format_.suffixes
+    suffix for format_ in FORMATS if not format_.holds_planes for suffix in format_.suffixes
 )
 """Those of formats of volumes."""
 
@@ -123,8 +54,6 @@ OTHER_SUFFIXES: frozenset[str] = frozenset(
         ".exr",
         ".ppm",
         ".pgm",
-        ".npy",
-        ".npz",
         ".dcm",
         ".gz",
         ".nd2",
@@ -132,7 +61,6 @@ OTHER_SUFFIXES: frozenset[str] = frozenset(
         ".lif",
         ".svs",
         ".ndpi",
-        ".zarr",
         ".h5",
         ".hdf5",
         ".mat",
@@ -140,7 +68,6 @@ OTHER_SUFFIXES: frozenset[str] = frozenset(
 )
 """Suffixes of image files that cannot be read, so that they are named and not passed over."""
 
-_LONGEST_FIRST = sorted(SUFFIXES, key=len, reverse=True)
 # A mask is one file, and one without loss.
 _MASK_SUFFIXES = {".mhd": ".mha", ".nhdr": ".nrrd", ".jpg": ".png", ".jpeg": ".png"}
 
@@ -167,7 +94,7 @@ def read_image(path: Path) -> Image:
         (1, 4, 4)
     """
     path = Path(path)
-    return _format_of(path).read(path, True)
+    return format_of(path).read(path, True)
 
 
 def read_mask(path: Path) -> Image:
@@ -191,7 +118,7 @@ def read_mask(path: Path) -> Image:
         dtype('bool')
     """
     path = Path(path)
-    return _format_of(path).read(path, False)
+    return format_of(path).read(path, False)
 
 
 def read_header(path: Path) -> Header:
@@ -214,7 +141,7 @@ def read_header(path: Path) -> Header:
         Header(size=(4, 6), channels=1, dtype='uint16', format='TIFF')
     """
     path = Path(path)
-    return _format_of(path).read_header(path)
+    return format_of(path).read_header(path)
 
 
 def write_mask(path: Path, image: Image) -> None:
@@ -240,10 +167,11 @@ def write_mask(path: Path, image: Image) -> None:
     """
     path = Path(path)
     suffix = image_suffix(path)
-    format_ = _BY_SUFFIX.get(suffix)
+    format_ = BY_SUFFIX.get(suffix)
     is_volume = image.array.ndim == 4
     usable = format_ is not None and mask_suffix(path) == suffix
-    if format_ is None or format_.write is None or not usable or is_volume > format_.is_volume:
+    holds = format_ is not None and (format_.holds_volumes or not is_volume)
+    if format_ is None or format_.write is None or not usable or not holds:
         expected = "the suffix of a lossless format (.png, .tif, .bmp or .gif)"
         volumes = "the suffix of a format of volumes (.nii.gz, .mha or .nrrd)"
         raise OutputError(
@@ -264,8 +192,7 @@ def image_suffix(path: Path) -> str:
         >>> image_suffix(Path("v1.2.NII.GZ")), image_suffix(Path("a.tar.gz"))
         ('.nii.gz', '.gz')
     """
-    name = Path(path).name.lower()
-    return next((s for s in _LONGEST_FIRST if name.endswith(s)), Path(path).suffix.lower())
+    return suffix_of(Path(path))
 
 
 def image_stem(path: Path) -> str:
@@ -275,8 +202,7 @@ def image_stem(path: Path) -> str:
         >>> image_stem(Path("images/case_01.nii.gz"))
         'case_01'
     """
-    name = Path(path).name
-    return name[: len(name) - len(image_suffix(path))]
+    return stem_of(Path(path))
 
 
 def mask_suffix(path: Path) -> str:
@@ -305,62 +231,3 @@ def is_jpeg(path: Path) -> bool:
         True
     """
     return Path(path).suffix.lower() in {".jpg", ".jpeg"}
-
-
-def _format_of(path: Path) -> _Format:
-    """The format of a file, once its suffix is known and its first bytes agree with it."""
-    start = first_bytes(path)
-    found = next((format_ for format_ in _FORMATS if format_.begins(start)), None)
-    suffix = image_suffix(path)
-    declared = _BY_SUFFIX.get(suffix)
-    foreign = foreign_format(start)
-    if declared is None:
-        if found is not None:
-            raise _wrong_extension(path, found)
-        raise ImageReadError(
-            "image-unsupported",
-            str(path),
-            expected=READABLE,
-            found=foreign or f"a file ending in {path.suffix or 'nothing'}",
-            remedy="convert it to one of them, or move it out of the folder",
-        )
-    if found is declared and suffix != ".nii.gz":
-        return declared
-    if found is not None:
-        raise _wrong_extension(path, found)
-    if foreign is not None and (suffix, foreign) != (".nii.gz", "gzip"):
-        zipped = (suffix, foreign) == (".nii", "gzip")
-        raise ImageReadError(
-            "image-wrong-extension",
-            str(path),
-            expected=f"a {declared.name} file",
-            found=f"the content of a {foreign} file",
-            remedy=f"rename it to {path.name}.gz" if zipped else "convert it to PNG or TIFF",
-        )
-    if declared.is_volume:
-        return declared
-    if any(magic.startswith(start) for _, magic in declared.magic):
-        raise ImageReadError(
-            "image-truncated",
-            str(path),
-            expected=f"a whole {declared.name} file",
-            found=f"only {len(start)} bytes",
-            remedy="copy the file again from its source",
-        )
-    raise ImageReadError(
-        "image-wrong-extension",
-        str(path),
-        expected=f"a {declared.name} file",
-        found="the content of no known image type",
-        remedy="export the image again as PNG or TIFF",
-    )
-
-
-def _wrong_extension(path: Path, found: _Format) -> ImageReadError:
-    return ImageReadError(
-        "image-wrong-extension",
-        str(path),
-        expected=f"a file that is what its suffix {path.suffix or '(none)'} says",
-        found=f"the content of a {found.name} file",
-        remedy=f"rename it to {image_stem(path)}{found.suffixes[0]}",
-    )
