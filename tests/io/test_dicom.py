@@ -32,7 +32,7 @@ def _series(folder: Path, *, series: str = "1.2.826.0.1.3680043.2.1125.1", **opt
         image = SimpleITK.GetImageFromArray(plane[None])
         image.SetSpacing(SPACING_XYZ)
         place = ORIGIN + turn[:, 2] * SPACING_XYZ[2] * z
-        for tag, value in {
+        tags = {
             "0008|0060": "CT",
             "0020|000d": series + ".1",
             "0020|000e": series,
@@ -40,11 +40,14 @@ def _series(folder: Path, *, series: str = "1.2.826.0.1.3680043.2.1125.1", **opt
             "0020|0032": "\\".join(f"{n:.6f}" for n in place),
             "0020|0037": "\\".join(f"{n:.6f}" for n in turn[:, :2].T.ravel()),
             "0028|0030": f"{SPACING_XYZ[1]}\\{SPACING_XYZ[0]}",
-        }.items():
+        }
+        for tag, value in tags.items():
             image.SetMetaData(tag, value)
         if slope != 1:
             image = SimpleITK.Cast(image, SimpleITK.sitkFloat64) * slope + intercept
-            for tag, value in {"0028|1053": str(slope), "0028|1052": str(intercept)}.items():
+            stored = {"0028|0100": "16", "0028|0101": "16", "0028|0102": "15", "0028|0103": "1"}
+            scaled = {"0028|1053": str(slope), "0028|1052": str(intercept)}
+            for tag, value in (tags | stored | scaled).items():
                 image.SetMetaData(tag, value)
         writer = SimpleITK.ImageFileWriter()
         writer.KeepOriginalImageUIDOn()

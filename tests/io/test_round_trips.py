@@ -95,7 +95,10 @@ def test_masks_of_planes_come_back(
         return
     write_mask(path, image)
     back = read_mask(path)
-    assert np.array_equal(back.array[0], values)
+    if (suffix, dtype) == (".gif", "bool"):  # GIF has no bits: 0 and 255
+        assert np.array_equal(back.array[0] == 255, values)
+    else:
+        assert np.array_equal(back.array[0], values)
     if suffix not in WITHOUT_SPACING:
         assert back.spacing_mm == pytest.approx(spacing_mm[1:], rel=1e-5)
 
@@ -106,7 +109,7 @@ def test_large_numbers_of_objects_come_back(tmp_path: Path, suffix: str, dtype: 
     values = RNG.integers(0, 2**31, (6, 7, 8)).astype(dtype)
     write_mask(tmp_path / f"a{suffix}", Image(values[None], spacing_mm=(2.0, 0.5, 0.25)))
     back = read_mask(tmp_path / f"a{suffix}")
-    assert back.array.dtype == dtype
+    assert back.array.dtype == ("uint32" if "tif" in suffix else dtype)
     assert np.array_equal(back.array[0], values)
 
 

@@ -170,7 +170,7 @@ FORMATS = (
 )
 """All formats."""
 
-READABLE = "PNG, JPEG, BMP, GIF, TIFF, NIfTI, MetaImage, NRRD, NumPy, HDF5, Zarr or DICOM slices in a folder"
+READABLE = "PNG, JPEG, BMP, GIF, TIFF, NIfTI, MetaImage, NRRD, NumPy, HDF5, Zarr or a DICOM folder"
 """The formats that can be read, for messages."""
 
 BY_SUFFIX = {suffix: format_ for format_ in FORMATS for suffix in format_.suffixes}

@@ -66,7 +66,7 @@ def write_ome_tiff(path: Path, image: Image) -> None:
             which bool is written as 0 and 1, or ``(3, Y, X)`` uint8.
 
     Raises:
-        OutputError: ``mask-dtype`` for other values.
+        OutputError: ``mask-dtype`` for other values, or numbers above 32 bits.
 
     Source: OME-TIFF.
 
@@ -81,6 +81,16 @@ def write_ome_tiff(path: Path, image: Image) -> None:
     """
     colours = image.channels == 3 and image.array.dtype == np.uint8 and image.array.ndim == 3
     values = np.moveaxis(image.array, 0, -1) if colours else single_channel(image, path, "TIFF")
+    if values.dtype.itemsize > 4:  # OME knows no longer numbers
+        if values.max(initial=0) > np.iinfo(np.uint32).max:
+            raise OutputError(
+                "mask-dtype",
+                str(path),
+                expected="numbers of at most 32 bits",
+                found=str(values.max()),
+                remedy="write .npy or .zarr",
+            )
+        values = values.astype(np.uint32)
     axes = "YXS" if colours else "ZYX"[-values.ndim :]
     metadata: dict[str, Any] = {"axes": axes}
     for letter, mm in zip(axes, image.spacing_mm or (), strict=False):
