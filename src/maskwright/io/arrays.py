@@ -21,18 +21,14 @@ from numpy.typing import NDArray
 
 from maskwright.errors import DataError
 from maskwright.io import registry
+from maskwright.io.formats import format_of
 from maskwright.io.image import Image, is_grey
-from maskwright.io.numpy_file import open_npy, open_npz
 from maskwright.io.source import open_source
 from maskwright.io.space import Geometry, difference
 from maskwright.io.stored import Block, StoredArray, check_spacing, decoding, refusal
 from maskwright.io.tiff import is_stack
-from maskwright.io.tiff_series import open_tiff
-from maskwright.io.volume import open_volume
-from maskwright.io.zarr_store import ZARR_FILES, open_zarr
 
 __all__ = [
-    "LABEL_SUFFIXES",
     "Geometry",
     "LabelSource",
     "blocks",
@@ -44,14 +40,6 @@ __all__ = [
     "open_labels",
 ]
 
-_NUMPY = (".npy", ".npz")
-_ZARR = (".ome.zarr", ".zarr")
-_TIFF = (".ome.tiff", ".ome.tif", ".tiff", ".tif")
-
-LABEL_SUFFIXES: frozenset[str] = registry.SUFFIXES | {*_NUMPY, *_ZARR, *_TIFF}
-"""Suffixes of files and folders with labels, lower-case, with the dot; some have two parts."""
-
-_LONGEST_FIRST = sorted(LABEL_SUFFIXES, key=len, reverse=True)
 _PICTURE_PX = 1 << 24  # TIFF files of one page up to this size are decoded at once
 _OF_SYSTEMS = {"thumbs.db", "desktop.ini", "__macosx"}
 
@@ -136,19 +124,13 @@ def open_image(path: Path) -> NDArray[Any]:
 
 def _stored(path: Path, what: str) -> StoredArray | None:
     """The array in a file, or ``None`` for a picture, which is decoded at once."""
-    suffix = _suffix(path)
-    if not path.exists():
-        raise refusal("image-not-found", path, "a file", "nothing there", "check the path")
-    if path.is_dir():
-        if not _is_zarr(path):
-            expected = f"a file with {what}, or the folder of a Zarr array"
-            raise refusal("labels-folder", path, expected, "a folder", "give a file inside it")
-        return open_zarr(path, labels=True)
-    if suffix in registry.VOLUME_SUFFIXES:
-        return open_volume(path)
-    if suffix in _NUMPY:
-        return (open_npy if suffix == ".npy" else open_npz)(path, labels=True)
-    return None if suffix not in _TIFF or _is_picture(path) else open_tiff(path, labels=True)
+    if path.is_dir() and not registry.is_image_folder(path):
+        expected = f"a file with {what}, or the folder of a Zarr array"
+        raise refusal("labels-folder", path, expected, "a folder", "give a file inside it")
+    format_ = format_of(path)
+    if not format_.holds_volumes or (format_.name == "TIFF" and _is_picture(path)):
+        return None
+    return format_.open(path, 0, True)
 
 
 def is_label_path(path: Path) -> bool:
@@ -159,9 +141,7 @@ def is_label_path(path: Path) -> bool:
         (True, False)
     """
     path = Path(path)
-    if path.is_dir():
-        return _suffix(path) in _ZARR or _is_zarr(path)
-    return bool(_suffix(path))
+    return registry.is_image(path)
 
 
 def label_stem(path: Path) -> str:
@@ -171,8 +151,7 @@ def label_stem(path: Path) -> str:
         >>> [label_stem(Path(name)) for name in ("case_01.nii.gz", "x.ome.tif", "v1.2.zarr")]
         ['case_01', 'x', 'v1.2']
     """
-    path = Path(path)
-    return path.name.removesuffix(path.name[len(path.name) - len(_suffix(path)) :])
+    return registry.image_stem(path)
 
 
 def find_labels(folder: Path) -> dict[str, Path]:
@@ -255,15 +234,6 @@ def blocks(
         yield tuple(
             slice(i * b, min(n, (i + 1) * b)) for i, b, n in zip(at, block, shape, strict=True)
         )
-
-
-def _suffix(path: Path) -> str:
-    name = path.name.lower()
-    return next((suffix for suffix in _LONGEST_FIRST if name.endswith(suffix)), "")
-
-
-def _is_zarr(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in ZARR_FILES)
 
 
 def _labels(path: Path, stored: StoredArray, image: Image | None = None) -> LabelSource:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -59,6 +60,50 @@ def replace_file(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replace_folder(path: Path) -> Iterator[Path]:
+    """Write a folder of files so that it appears whole or not at all.
+
+    Args:
+        path: The folder to create or replace; the one above it must exist.
+
+    Yields:
+        A sibling path that does not exist yet. It replaces ``path`` when the block ends, and is
+        removed when the block raises.
+
+    Raises:
+        OutputError: ``output-disk-full``, ``output-read-only`` or ``output-failed``.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with replace_folder(Path(folder) / "a.zarr") as temporary:
+        ...         temporary.mkdir()
+        ...         _ = (temporary / "zarr.json").write_text("{}")
+        ...     [path.name for path in (Path(folder) / "a.zarr").iterdir()]
+        ['zarr.json']
+    """
+    path = Path(path)
+    token = secrets.token_hex(4)
+    temporary = path.with_name(f".{path.name}.{token}.tmp")
+    earlier = path.with_name(f".{path.name}.{token}.old")
+    try:
+        yield temporary
+        for folder, _, files in os.walk(temporary):
+            for name in files:
+                _sync(Path(folder) / name)
+            _sync_folder(Path(folder))
+        if path.exists():
+            os.replace(path, earlier)
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise output_error(path, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(earlier, ignore_errors=True)
 
 
 def make_folder(path: Path, *, subject: str) -> None:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from maskwright.errors import ImageReadError
-from maskwright.io import raster, tiff, volume_image
+from maskwright.io import hdf5, raster, tiff, volume_image
+from maskwright.io.dicom import is_dicom, open_dicom
 from maskwright.io.image import Header, Image
-from maskwright.io.numpy_file import open_npy, open_npz
+from maskwright.io.numpy_file import open_npy, open_npz, write_npy, write_npz
+from maskwright.io.ome_zarr import write_zarr
 from maskwright.io.signature import first_bytes, foreign_format
 from maskwright.io.stored import StoredArray, no_level
 from maskwright.io.stored_image import check_numbers, read_stored, stored_header
 from maskwright.io.tiff_series import open_tiff
+from maskwright.io.tiff_write import write_ome_tiff, write_tiff
 from maskwright.io.volume import open_volume
 from maskwright.io.zarr_store import ZARR_FILES, open_zarr
 
@@ -136,31 +139,38 @@ def _in_parts(
     )
 
 
+_TIFF = Format(
+    "TIFF",
+    (".tif", ".tiff"),
+    tiff.read_tiff,
+    tiff.read_tiff_header,
+    open_tiff,
+    ((0, b"II*\0"), (0, b"MM\0*"), (0, b"II+\0"), (0, b"MM\0+")),
+    write=write_tiff,
+)
+
+_DICOM = _in_parts("DICOM", (), _one_level(open_dicom), None, is_folder=True)
+
 FORMATS = (
     _raster("PNG", (".png",), b"\x89PNG\r\n\x1a\n"),
     _raster("JPEG", (".jpg", ".jpeg"), b"\xff\xd8\xff", lossy=True),
     _raster("BMP", (".bmp",), b"BM"),
     _raster("GIF", (".gif",), b"GIF87a", b"GIF89a"),
-    Format(
-        "TIFF",
-        (".tif", ".tiff"),
-        tiff.read_tiff,
-        tiff.read_tiff_header,
-        open_tiff,
-        ((0, b"II*\0"), (0, b"MM\0*"), (0, b"II+\0"), (0, b"MM\0+")),
-        write=tiff.write_tiff,
-        holds_volumes=False,
-    ),
+    _TIFF,
+    replace(_TIFF, suffixes=(".ome.tif", ".ome.tiff"), write=write_ome_tiff),
+    replace(_TIFF, suffixes=(".svs",), write=None),
     _volume("NIfTI", (".nii", ".nii.gz"), (344, b"n+1")),
     _volume("MetaImage", (".mha", ".mhd")),
     _volume("NRRD", (".nrrd", ".nhdr"), (0, b"NRRD")),
-    _in_parts("NumPy", (".npy",), _one_level(open_npy), None, content="NumPy"),
-    _in_parts("NumPy archive", (".npz",), _one_level(open_npz), None, content="ZIP"),
-    _in_parts("Zarr", (".zarr", ".ome.zarr"), open_zarr, None, is_folder=True),
+    _in_parts("NumPy", (".npy",), _one_level(open_npy), write_npy, content="NumPy"),
+    _in_parts("NumPy archive", (".npz",), _one_level(open_npz), write_npz, content="ZIP"),
+    _in_parts("HDF5", hdf5.SUFFIXES, _one_level(hdf5.open_hdf5), hdf5.write_hdf5, content="HDF5"),
+    _in_parts("Zarr", (".zarr", ".ome.zarr"), open_zarr, write_zarr, is_folder=True),
+    _DICOM,
 )
 """All formats."""
 
-READABLE = "PNG, JPEG, BMP, GIF, TIFF, NIfTI, MetaImage or NRRD"
+READABLE = "PNG, JPEG, BMP, GIF, TIFF, NIfTI, MetaImage, NRRD, NumPy, HDF5, Zarr or a DICOM folder"
 """The formats that can be read, for messages."""
 
 BY_SUFFIX = {suffix: format_ for format_ in FORMATS for suffix in format_.suffixes}
@@ -171,13 +181,17 @@ _LONGEST_FIRST = sorted(BY_SUFFIX, key=len, reverse=True)
 
 def suffix_of(path: Path) -> str:
     """The suffix of a file, lower-case, with both parts where the format has two."""
-    name = Path(path).name.lower()
-    return next((s for s in _LONGEST_FIRST if name.endswith(s)), Path(path).suffix.lower())
+    path, _ = hdf5.split_dataset(Path(path))
+    name = path.name.lower()
+    known = next((s for s in _LONGEST_FIRST if name.endswith(s)), None)
+    if known is None and os.path.isdir(path):
+        return ""  # a dot in the name of a folder has no meaning
+    return path.suffix.lower() if known is None else known
 
 
 def stem_of(path: Path) -> str:
     """The name of a file without its suffix, which may have two parts."""
-    name = Path(path).name
+    name = hdf5.split_dataset(Path(path))[0].name
     return name[: len(name) - len(suffix_of(path))]
 
 
@@ -195,7 +209,9 @@ def format_of(path: Path) -> Format:
     """
     if is_zarr(path):
         return BY_SUFFIX[".zarr"]
-    start = first_bytes(path)
+    if is_dicom(path):
+        return _DICOM
+    start = first_bytes(hdf5.split_dataset(path)[0])
     found = next((format_ for format_ in FORMATS if format_.begins(start)), None)
     suffix = suffix_of(path)
     declared = BY_SUFFIX.get(suffix)
@@ -210,7 +226,7 @@ def format_of(path: Path) -> Format:
             found=foreign or f"a file ending in {path.suffix or 'nothing'}",
             remedy="convert it to one of them, or move it out of the folder",
         )
-    if found is declared and suffix != ".nii.gz":
+    if found is not None and found.name == declared.name and suffix != ".nii.gz":
         return declared
     if found is not None:
         raise _wrong_extension(path, found)

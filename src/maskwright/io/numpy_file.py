@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.io.axes import Layout, unnamed_layout
-from maskwright.io.image import MAX_PIXELS
+from maskwright.io.image import MAX_PIXELS, Image
+from maskwright.io.mask_values import single_channel
 from maskwright.io.stored import Block, StoredArray, decoding, refusal
 
 _NAMING = "save a volume as 1 × Z × Y × X, and an image of channels as Y × X × C"
@@ -71,6 +72,26 @@ def open_npz(path: Path, labels: bool = False) -> StoredArray:
         with np.load(path, allow_pickle=False) as archive:  # objects are refused
             array = np.asarray(archive[names[0]])
     return _stored(array, path, labels, lazy=False)
+
+
+def write_npy(path: Path, image: Image) -> None:
+    """Write a mask as ``.npy``, bool as 0 and 1.
+
+    Args:
+        path: The file to write.
+        image: Values of shape ``(1, Y, X)`` or ``(1, Z, Y, X)``, bool or unsigned integers.
+
+    Raises:
+        OutputError: ``mask-dtype`` for other values.
+    """
+    with path.open("wb") as file:
+        np.save(file, single_channel(image, path, "NumPy"), allow_pickle=False)
+
+
+def write_npz(path: Path, image: Image) -> None:
+    """Write a mask as ``.npz`` with the one array ``mask``, see :func:`write_npy`."""
+    with path.open("wb") as file:
+        np.savez_compressed(file, mask=single_channel(image, path, "NumPy"))
 
 
 def _stored(array: NDArray[Any], path: Path, labels: bool, *, lazy: bool) -> StoredArray:

@@ -9,8 +9,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from maskwright.errors import OutputError
-from maskwright.io.durable import replace_file
-from maskwright.io.formats import BY_SUFFIX, FORMATS, READABLE, format_of, stem_of, suffix_of
+from maskwright.io.dicom import is_dicom
+from maskwright.io.durable import replace_file, replace_folder
+from maskwright.io.formats import (
+    BY_SUFFIX,
+    FORMATS,
+    READABLE,
+    format_of,
+    is_zarr,
+    stem_of,
+    suffix_of,
+)
+from maskwright.io.hdf5 import split_dataset
 from maskwright.io.image import Header, Image
 
 __all__ = [
@@ -20,8 +30,11 @@ __all__ = [
     "VOLUME_SUFFIXES",
     "Header",
     "Image",
+    "file_of",
     "image_stem",
     "image_suffix",
+    "is_image",
+    "is_image_folder",
     "is_jpeg",
     "mask_suffix",
     "read_header",
@@ -59,24 +72,27 @@ OTHER_SUFFIXES: frozenset[str] = frozenset(
         ".nd2",
         ".czi",
         ".lif",
-        ".svs",
         ".ndpi",
-        ".h5",
-        ".hdf5",
         ".mat",
     }
 )
 """Suffixes of image files that cannot be read, so that they are named and not passed over."""
 
 # A mask is one file, and one without loss.
-_MASK_SUFFIXES = {".mhd": ".mha", ".nhdr": ".nrrd", ".jpg": ".png", ".jpeg": ".png"}
+_MASK_SUFFIXES = {
+    ".mhd": ".mha",
+    ".nhdr": ".nrrd",
+    ".jpg": ".png",
+    ".jpeg": ".png",
+    ".svs": ".tif",
+}
 
 
 def read_image(path: Path) -> Image:
     """The image in a file, upright, channels first.
 
     Args:
-        path: A PNG, JPEG, BMP, GIF, TIFF, NIfTI, MetaImage or NRRD file.
+        path: A file of one of :data:`READABLE`, ``file.h5:/dataset``, or the folder of an image.
 
     Returns:
         Pixels of shape ``(C, Y, X)`` or ``(C, Z, Y, X)`` in the file's own data type, with what
@@ -84,7 +100,7 @@ def read_image(path: Path) -> Image:
 
     Raises:
         ImageReadError: For a file that is missing, empty, truncated, damaged, of another type
-            than its suffix says, too large, of several pages, or with NaN pixels.
+            than its suffix says, too large, with axes that cannot be told apart, or NaN pixels.
 
     Example:
         >>> import tempfile, numpy as np
@@ -101,7 +117,7 @@ def read_mask(path: Path) -> Image:
     """The mask in a file with the values as they are stored.
 
     Args:
-        path: A PNG, JPEG, BMP, GIF, TIFF, NIfTI, MetaImage or NRRD file.
+        path: A file of one of :data:`READABLE`, ``file.h5:/dataset``, or the folder of an image.
 
     Returns:
         Values of shape ``(C, Y, X)`` or ``(C, Z, Y, X)``: palette indices with ``palette`` set,
@@ -125,7 +141,7 @@ def read_header(path: Path) -> Header:
     """Size, channels, data type and format of a file without decoding its pixels.
 
     Args:
-        path: A PNG, JPEG, BMP, GIF, TIFF, NIfTI, MetaImage or NRRD file.
+        path: A file of one of :data:`READABLE`, ``file.h5:/dataset``, or the folder of an image.
 
     Returns:
         The header, as :func:`read_image` would give the image.
@@ -147,13 +163,14 @@ def read_header(path: Path) -> Header:
 def write_mask(path: Path, image: Image) -> None:
     """Write a mask durably, without loss, in the format its suffix names.
 
-    bool becomes a 1-bit file; indices with a palette an indexed file; other values 8 or 16 bits.
-    A volume lies where the mask's geometry says, with the very matrices of a NIfTI image.
+    bool becomes a 1-bit file where the format has such, else 0 and 1; indices with a palette an
+    indexed file; other values keep their type. A volume lies where the mask's geometry says, with
+    the very matrices of a NIfTI image; TIFF, HDF5 and Zarr keep the spacing.
 
     Args:
-        path: The file to create or replace.
+        path: The file, or the folder of Zarr, to create or replace.
         image: Values of shape ``(1, Y, X)`` or ``(1, Z, Y, X)``, bool, uint8 or uint16, or
-            ``(3, Y, X)`` uint8.
+            ``(3, Y, X)`` uint8 for pictures and TIFF.
 
     Raises:
         OutputError: For a suffix that cannot hold the mask, or when writing fails.
@@ -172,8 +189,8 @@ def write_mask(path: Path, image: Image) -> None:
     usable = format_ is not None and mask_suffix(path) == suffix
     holds = format_ is not None and (format_.holds_volumes or not is_volume)
     if format_ is None or format_.write is None or not usable or not holds:
-        expected = "the suffix of a lossless format (.png, .tif, .bmp or .gif)"
-        volumes = "the suffix of a format of volumes (.nii.gz, .mha or .nrrd)"
+        expected = "the suffix of a lossless format, such as .png or .tif"
+        volumes = "the suffix of a format of volumes, such as .nii.gz, .mha, .nrrd or .tif"
         raise OutputError(
             "mask-format",
             str(path),
@@ -181,7 +198,8 @@ def write_mask(path: Path, image: Image) -> None:
             found=repr(suffix),
             remedy="use .nii.gz" if is_volume and not usable else f"use {mask_suffix(path)}",
         )
-    with replace_file(path) as temporary:
+    replaced = replace_folder if format_.is_folder else replace_file
+    with replaced(path) as temporary:
         format_.write(temporary, image)
 
 
@@ -213,14 +231,46 @@ def mask_suffix(path: Path) -> str:
 
     Returns:
         A lower-case suffix with the dot; ``.png`` for formats that lose values, ``.mha`` and
-        ``.nrrd`` for their kinds of two files.
+        ``.nrrd`` for their kinds of two files, ``.tif`` for whole slides, ``.nii.gz`` for DICOM.
 
     Example:
         >>> mask_suffix(Path("a.JPG")), mask_suffix(Path("a.tiff")), mask_suffix(Path("a.nii.gz"))
         ('.png', '.tiff', '.nii.gz')
     """
     suffix = image_suffix(path)
+    if suffix not in SUFFIXES and is_image_folder(path):
+        return ".zarr" if is_zarr(path) else ".nii.gz"
     return _MASK_SUFFIXES.get(suffix, suffix if suffix in SUFFIXES else ".png")
+
+
+def is_image_folder(path: Path) -> bool:
+    """Whether a folder is one image: a Zarr store, an array inside one, or DICOM slices.
+
+    Example:
+        >>> is_image_folder(Path("images"))
+        False
+    """
+    return is_zarr(Path(path)) or is_dicom(Path(path))
+
+
+def is_image(path: Path) -> bool:
+    """Whether a path names an image that can be read, by its suffix or as a folder.
+
+    Example:
+        >>> is_image(Path("a.h5:/raw")), is_image(Path("notes.txt"))
+        (True, False)
+    """
+    return image_suffix(path) in SUFFIXES or is_image_folder(path)
+
+
+def file_of(path: Path) -> Path:
+    """The file that an image is in: the path itself, or that before the name of a dataset.
+
+    Example:
+        >>> file_of(Path("a.h5:/raw")).name
+        'a.h5'
+    """
+    return split_dataset(Path(path))[0]
 
 
 def is_jpeg(path: Path) -> bool:

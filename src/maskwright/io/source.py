@@ -4,7 +4,7 @@
 
     file ── formats ──┬── decoded at once       PNG, JPEG, BMP, GIF
                       ├── once, when needed     .nii.gz, NRRD, .npz
-                      └── block by block        TIFF, Zarr, .nii, MetaImage, .npy
+                      └── block by block        TIFF, Zarr, HDF5, DICOM, .nii, MetaImage, .npy
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class ImageSource:
     """An image of any size in a file, of which any block can be read.
 
     Args:
-        path: The file, or the folder of a Zarr array.
+        path: The file, or the folder of a Zarr array or of DICOM slices.
         shape: ``(C, Y, X)`` or ``(C, Z, Y, X)`` in pixels.
         dtype: Data type of what ``read`` returns.
         spacing_mm: Pixel size along (Z,) Y and X in mm, or ``None`` where the file does not say.
@@ -55,7 +55,7 @@ def open_source(path: Path, *, level: int = 0) -> ImageSource:
     """Open an image lazily, whatever its format.
 
     Args:
-        path: A file, or the folder of a Zarr array or OME-Zarr image.
+        path: A file, ``file.h5:/dataset``, or the folder of a Zarr image or of DICOM slices.
         level: Level of a pyramid, 0 the finest.
 
     Returns:

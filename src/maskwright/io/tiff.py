@@ -1,4 +1,4 @@
-"""TIFF, read and written with tifffile: one page of 1 to 64 bits, grey, colour or indexed."""
+"""TIFF, read with tifffile: pages of 1 to 64 bits, grey, colour or indexed, and stacks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maskwright.errors import ImageReadError, OutputError
+from maskwright.errors import ImageReadError
 from maskwright.io import tiff_tags
 from maskwright.io.image import (
     Header,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def read_tiff(path: Path, expand: bool) -> Image:
-    """Read a TIFF file of one page.
+    """Read a TIFF file of one page, or a stack, see :func:`maskwright.io.tiff_series.open_tiff`.
 
     The pixel size is taken from ImageJ or OME metadata, or from a resolution given in
     centimetres; one given in inches is most often a printing default and is not used.
@@ -45,15 +45,18 @@ def read_tiff(path: Path, expand: bool) -> Image:
         expand: Whether a palette becomes RGB (images) or stays an index (masks).
 
     Returns:
-        Pixels of shape ``(C, Y, X)``, alpha left out, turned as the orientation tag asks.
+        Pixels of shape ``(C, Y, X)`` or ``(C, Z, Y, X)``, alpha left out, turned as the
+        orientation tag asks.
 
     Raises:
-        ImageReadError: When the file cannot be decoded, has several pages, or NaN pixels.
+        ImageReadError: When the file cannot be decoded, has axes that cannot be told apart, or
+            NaN pixels.
 
     Source: TIFF 6.0 (Adobe, 1992); BigTIFF.
 
     Example:
         >>> import tempfile
+        >>> from maskwright.io.tiff_write import write_tiff
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder) / "a.tif"
         ...     write_tiff(path, Image(np.ones((1, 2, 3), np.uint8), spacing_mm=(0.5, 0.25)))
@@ -95,10 +98,11 @@ def read_tiff_header(path: Path) -> Header:
         The header, of the image as :func:`read_tiff` gives it with ``expand``.
 
     Raises:
-        ImageReadError: When the file cannot be read or has several pages.
+        ImageReadError: When the file cannot be read, or has axes that cannot be told apart.
 
     Example:
         >>> import tempfile
+        >>> from maskwright.io.tiff_write import write_tiff
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder) / "a.tif"
         ...     write_tiff(path, Image(np.ones((1, 2, 3), np.uint8)))
@@ -115,52 +119,6 @@ def read_tiff_header(path: Path) -> Header:
             return Header(size, 3, "uint8", "TIFF")
         channels = page.samplesperpixel - tiff_tags.alpha_samples(page)
         return Header(size, channels, np.dtype(page.dtype).name, "TIFF")
-
-
-def write_tiff(path: Path, image: Image) -> None:
-    """Write a mask as a deflate-compressed TIFF, with its pixel size where it is known.
-
-    Args:
-        path: The file to write.
-        image: Values of shape ``(1, Y, X)`` bool, uint8 or uint16, or ``(3, Y, X)`` uint8.
-
-    Raises:
-        OutputError: ``mask-dtype`` for other values.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = Path(folder) / "a.tif"
-        ...     write_tiff(path, Image(np.eye(3, dtype=bool)[None]))
-        ...     read_tiff(path, False).array.dtype
-        dtype('bool')
-    """
-    array = image.array
-    if array.dtype not in (np.bool_, np.uint8, np.uint16) or image.channels not in (1, 3):
-        raise OutputError(
-            "mask-dtype",
-            str(path),
-            expected="1 or 3 channels of bool, uint8 or uint16",
-            found=f"{image.channels} channels of {array.dtype}",
-            remedy="convert the mask first",
-        )
-    options: dict[str, Any] = {"photometric": "rgb" if image.channels == 3 else "minisblack"}
-    if image.palette is not None and array.dtype == np.uint8:
-        colours = np.zeros((3, 256), np.uint16)
-        colours[:, : len(image.palette)] = image.palette.T.astype(np.uint16) * 257
-        options = {"photometric": "palette", "colormap": colours}
-    if image.spacing_mm is not None:
-        y_mm, x_mm = image.spacing_mm
-        options |= {"resolution": (10.0 / x_mm, 10.0 / y_mm), "resolutionunit": "CENTIMETER"}
-    pixels = np.moveaxis(array, 0, -1) if image.channels == 3 else array[0]
-    tifffile_library().imwrite(
-        path,
-        np.ascontiguousarray(pixels),
-        compression="zlib",
-        metadata=None,
-        software="maskwright",
-        **options,
-    )
 
 
 def is_stack(path: Path) -> bool:

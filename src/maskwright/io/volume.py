@@ -97,7 +97,7 @@ def open_volume(path: Path, *, channels: bool = False) -> StoredArray:
         reader.ReadImageInformation()
         size = [int(n) for n in reader.GetSize()]
         several = reader.GetNumberOfComponents() if channels else 1
-        dtype = _voxel_dtype(reader, path, channels=channels)
+        dtype = voxel_dtype(reader, path, channels=channels)
         geometry: Geometry | None = None
         if not is_nifti:
             data_bytes = math.prod(size) * dtype.itemsize * several
@@ -161,7 +161,13 @@ def _array(reader: Any) -> NDArray[Any]:
     return np.asarray(simpleitk().GetArrayFromImage(reader.Execute()))
 
 
-def _voxel_dtype(reader: Any, path: Path, *, channels: bool) -> np.dtype[Any]:
+def voxel_dtype(reader: Any, path: Path, *, channels: bool) -> np.dtype[Any]:
+    """The data type of the voxels that a SimpleITK reader gives.
+
+    Raises:
+        ImageReadError: ``labels-channels`` for several values a voxel without ``channels``, or
+            values that are no numbers.
+    """
     sitk, kind = simpleitk(), reader.GetPixelIDValue()
     prefixes = ("sitk", "sitkVector") if channels else ("sitk",)
     for sign, bits in (*((s, n) for s in ("UInt", "Int") for n in (8, 16, 32, 64)), *_FLOATS):

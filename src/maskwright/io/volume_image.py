@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from maskwright.errors import OutputError
 from maskwright.io.image import Header, Image, not_finite
+from maskwright.io.mask_values import single_channel
 from maskwright.io.nifti import count_not_finite, set_placing_fields
 from maskwright.io.space import Geometry
 from maskwright.io.stored import StoredArray, refusal
@@ -113,16 +114,7 @@ def write_volume(format_name: str, path: Path, image: Image) -> None:
         ...     read_volume(path, False).array.dtype
         dtype('uint8')
     """
-    array = image.array
-    if image.channels != 1 or array.dtype.kind not in "bu":
-        raise OutputError(
-            "mask-dtype",
-            str(path),
-            expected=f"a mask that {format_name} can hold",
-            found=f"{image.channels} channels of {array.dtype}",
-            remedy="write one channel of whole numbers",
-        )
-    values = array[0].view(np.uint8) if array.dtype == np.bool_ else array[0]
+    values = single_channel(image, path, format_name)
     write_array(format_name, path, values, image.geometry)
 
 
