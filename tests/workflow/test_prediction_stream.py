@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 
 import maskwright as mw
 from maskwright.cli import app
-from maskwright.io.registry import read_image
+from maskwright.io.image import Image
+from maskwright.io.registry import read_image, read_mask, write_mask
 from maskwright.io.run_folder import RunFolder
 from maskwright.io.volume_image import write_array
 from maskwright.nn.checkpoint import write_model
@@ -113,6 +114,17 @@ def test_a_mask_from_the_file_is_that_from_memory(
         assert (1 in found) == (present > 0)
 
 
+def test_a_zarr_image_gets_a_zarr_mask_with_its_spacing(image: Path, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    write_mask(tmp_path / "z.zarr", Image(read_image(image).array, spacing_mm=(2e-3, 1e-3)))
+    memory = least_memory(run, tmp_path / "z.zarr", 96)
+    mw.predict(run, [tmp_path / "z.zarr"], tmp_path / "out", tile=96, memory=memory)
+    mw.predict(run, [image], tmp_path / "plain", tile=96)
+    found = read_mask(tmp_path / "out" / "z.zarr")
+    np.testing.assert_array_equal(found.array[0], tifffile.imread(tmp_path / "plain" / "large.tif"))
+    assert found.spacing_mm == pytest.approx((2e-3, 1e-3))
+
+
 def test_a_killed_prediction_goes_on_to_the_same_mask(image: Path, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     memory, out = least_memory(run, image, 96), tmp_path / "out"
@@ -165,6 +177,8 @@ def test_images_that_were_finished_are_not_predicted_again(image: Path, tmp_path
 
     with pytest.raises(KeyboardInterrupt):
         mw.predict(run, [folder], out, events=Events([stop]))
+    with pytest.raises(mw.MaskwrightError, match="output-unfinished"):
+        mw.predict(run, [folder], out)
     changed = {name: (out / f"{name}.tif").stat().st_mtime_ns for name in "ab"}
     found = mw.predict(run, [folder], out, resume=True)
     assert {name: (out / f"{name}.tif").stat().st_mtime_ns for name in "ab"} == changed

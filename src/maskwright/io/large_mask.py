@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,18 +18,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maskwright.io.durable import output_error, replace_file
+from maskwright.io.durable import replace_file, replace_folder
 from maskwright.io.image import Image
-from maskwright.io.registry import write_mask
-from maskwright.io.sink import Block
+from maskwright.io.mask_values import single_channel
+from maskwright.io.ome_zarr import write_blocks
+from maskwright.io.registry import image_suffix, write_mask
 from maskwright.io.space import Geometry
+from maskwright.io.stored import Block
 
 _TILE_PX = 512
 _MOST_CLASSIC_BYTES = (1 << 32) - (1 << 25)
-_CHUNKS = {2: (1024, 1024), 3: (64, 128, 128)}
-# A level whose longest side has so few pixels is the last of a pyramid.
-_SMALLEST_LEVEL_PX = 512
-_ZARR_SUFFIX = ".zarr"
 
 
 def write_large_mask(
@@ -66,10 +62,10 @@ def write_large_mask(
         ...     read_mask(path).size
         (600, 7)
     """
-    suffix = path.suffix.lower()
-    if suffix == _ZARR_SUFFIX:
-        _write_zarr(path, size, read, spacing_mm)
-    elif suffix in (".tif", ".tiff"):
+    suffix = image_suffix(path)
+    if suffix.endswith(".zarr"):
+        _write_zarr(path, size, read, spacing_mm, geometry)
+    elif suffix.endswith((".tif", ".tiff")):
         with replace_file(path) as temporary:
             _write_tiff(temporary, size, read, spacing_mm)
     else:
@@ -101,6 +97,8 @@ def _write_tiff(
 
     sample = read(tuple(slice(0, 1) for _ in size))
     colours = sample.channels == 3
+    # OME knows no bits.
+    dtype = sample.array.dtype if len(size) == 2 or sample.array.dtype != bool else np.dtype("u1")
     options: dict[str, Any] = {"photometric": "rgb" if colours else "minisblack", "metadata": None}
     if sample.palette is not None and sample.array.dtype == np.uint8:
         table = np.zeros((3, 256), np.uint16)
@@ -111,11 +109,11 @@ def _write_tiff(
         options |= {"resolution": (10.0 / x_mm, 10.0 / y_mm), "resolutionunit": "CENTIMETER"}
     if len(size) == 3:
         options |= {"ome": True, "metadata": _ome_sizes(spacing_mm)}
-    bytes_ = math.prod(size) * sample.channels * sample.array.dtype.itemsize
+    bytes_ = math.prod(size) * sample.channels * dtype.itemsize
 
     def tiles() -> Iterator[NDArray[Any]]:
         for block in blocks_of(size, (*(1,) * (len(size) - 2), _TILE_PX, _TILE_PX)):
-            tile = read(block).array
+            tile = read(block).array.astype(dtype, copy=False)
             yield np.ascontiguousarray(np.moveaxis(tile, 0, -1) if colours else tile[0]).reshape(
                 *tile.shape[-2:], *((3,) if colours else ())
             )
@@ -124,7 +122,7 @@ def _write_tiff(
         path,
         tiles(),
         shape=(*size, 3) if colours else size,
-        dtype=sample.array.dtype,
+        dtype=dtype,
         tile=(_TILE_PX, _TILE_PX),
         compression="zlib",
         bigtiff=bytes_ > _MOST_CLASSIC_BYTES,
@@ -145,96 +143,14 @@ def _write_zarr(
     size: tuple[int, ...],
     read: Callable[[Block], Image],
     spacing_mm: tuple[float, ...] | None,
+    geometry: Geometry | None,
 ) -> None:
-    """Write beside the target, then rename over it."""
-    working, earlier = (path.with_name(f".{path.name}.{name}") for name in ("new", "old"))
-    try:
-        for folder in (working, earlier):
-            shutil.rmtree(folder, ignore_errors=True)
-        _fill_zarr(working, path.stem, size, read, spacing_mm)
-        for file in working.rglob("*"):
-            if file.is_file():
-                with file.open("rb") as stream:
-                    os.fsync(stream.fileno())
-        if path.exists():
-            os.replace(path, earlier)
-        os.replace(working, path)
-        shutil.rmtree(earlier, ignore_errors=True)
-    except OSError as error:
-        raise output_error(path, error) from error
-    finally:
-        shutil.rmtree(working, ignore_errors=True)
+    sample = single_channel(read(tuple(slice(0, 1) for _ in size)), path, "Zarr")
 
+    def values(block: Block) -> NDArray[Any]:
+        return single_channel(read(block), path, "Zarr")
 
-def _fill_zarr(
-    path: Path,
-    name: str,
-    size: tuple[int, ...],
-    read: Callable[[Block], Image],
-    spacing_mm: tuple[float, ...] | None,
-) -> None:
-    import zarr
-
-    group = zarr.open_group(path, mode="w")
-    sample = read(tuple(slice(0, 1) for _ in size)).array
-    steps = _CHUNKS[len(size)]
-    channels = (sample.shape[0],) if sample.shape[0] > 1 else ()
-    scales = [(1,) * len(size)]
-
-    def pixels(block: Block) -> NDArray[Any]:
-        found = read(block).array
-        return found if channels else found[0]
-
-    def level(number: int, shape: tuple[int, ...]) -> Any:
-        chunks = tuple(min(step, length) for step, length in zip(steps, shape, strict=True))
-        return group.create_array(
-            str(number), shape=channels + shape, chunks=channels + chunks, dtype=sample.dtype
+    with replace_folder(path) as temporary:
+        write_blocks(
+            temporary, size, sample.dtype, values, spacing_mm=spacing_mm, geometry=geometry
         )
-
-    finer, shape = level(0, size), size
-    whole = (slice(None),) * len(channels)
-    for block in blocks_of(shape, steps):
-        finer[whole + block] = pixels(block)
-    while max(shape) > _SMALLEST_LEVEL_PX:
-        # Thin axes stay; labels are taken from the first pixel of a group, never averaged.
-        factor = tuple(2 if length > _SMALLEST_LEVEL_PX // 8 else 1 for length in shape)
-        smaller = tuple(-(-length // each) for length, each in zip(shape, factor, strict=True))
-        coarser = level(len(scales), smaller)
-        for block in blocks_of(smaller, steps):
-            taken = tuple(
-                slice(part.start * each, min(part.stop * each, length), each)
-                for part, each, length in zip(block, factor, shape, strict=True)
-            )
-            coarser[whole + block] = finer[whole + taken]
-        scales.append(tuple(a * b for a, b in zip(scales[-1], factor, strict=True)))
-        finer, shape = coarser, smaller
-    group.attrs["ome"] = _multiscales(name, scales, spacing_mm, len(channels))
-
-
-def _multiscales(
-    name: str,
-    scales: Sequence[tuple[int, ...]],
-    spacing_mm: tuple[float, ...] | None,
-    channel_axes: int,
-) -> dict[str, Any]:
-    """The description of a pyramid.
-
-    Source: OME-NGFF 0.5, multiscales.
-    """
-    dims = len(scales[0])
-    unit = {} if spacing_mm is None else {"unit": "millimeter"}
-    spacing = spacing_mm or (1.0,) * dims
-    axes: list[dict[str, str]] = [{"name": "c", "type": "channel"}][:channel_axes]
-    axes += [{"name": letter, "type": "space", **unit} for letter in "zyx"[-dims:]]
-    datasets = []
-    for number, scale in enumerate(scales):
-        factors = [1.0] * channel_axes + [
-            each * mm for each, mm in zip(scale, spacing, strict=True)
-        ]
-        transformation = {"type": "scale", "scale": factors}
-        datasets.append({"path": str(number), "coordinateTransformations": [transformation]})
-    return {
-        "version": "0.5",
-        "multiscales": [{"name": name, "axes": axes, "datasets": datasets}],
-        "image-label": {},
-    }

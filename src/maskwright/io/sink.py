@@ -26,8 +26,7 @@ from numpy.typing import NDArray
 
 from maskwright.errors import OutputError
 from maskwright.io.durable import make_folder, output_error, write_text
-
-Block = tuple[slice, ...]
+from maskwright.io.stored import Block
 
 _CHUNKS = {2: (512, 512), 3: (64, 128, 128)}
 

@@ -125,7 +125,7 @@ def predict(
     )
     predictor = network.predictor
     extras = [
-        (asked, name)
+        name
         for asked, name in (
             (probabilities, PROBABILITIES_NAME),
             (uncertainty, UNCERTAINTY_NAME),
@@ -140,13 +140,12 @@ def predict(
         "memory": memory,
         "averaged_over": list(predictor.ways),
         "gate": predictor.gate,
-        "also": [name for _, name in extras],
+        "also": extras,
     }
     if earlier is not None:
         earlier.check(settings)
     channels = group_channels(find_images(list(inputs)), predictor.channels)
     files = {name: target / (name + mask_suffix(paths[0])) for name, paths in channels.items()}
-    known = earlier.records if earlier is not None else None
     check_targets([paths[0] for paths in channels.values()], list(files.values()), target,
                   overwrite=overwrite, resume=earlier is not None)  # fmt: skip
     cases = plan_cases(
@@ -154,7 +153,7 @@ def predict(
         files,
         predictor,
         memory_bytes(memory),
-        whole=[f"--{name}" for _, name in extras] + ["--tta"] * bool(predictor.ways),
+        whole=[f"--{name}" for name in extras] + ["--tta"] * bool(predictor.ways),
         strict=memory is not None,
         trusted_px=_TRUSTED_PX,
     )
@@ -162,13 +161,12 @@ def predict(
         sizes = [case.size for case in cases]
         check_averaging([case.paths[0] for case in cases], sizes, _TRUSTED_PX)
     make_folder(target, subject=f"--out {out}")
-    for _, name in extras:
+    for name in extras:
         make_folder(target / name, subject=f"--out {out}")
     finished = earlier or Finished.begin(target, settings)
-    left = [case for case in cases if known is None or case.file.name not in known]
-    for case in cases:
-        if case not in left or not resume:
-            discard(case.file)
+    left = [case for case in cases if not finished.has(case.file, case.paths)]
+    for case in cases if not resume else ():
+        discard(case.file)
     tiles = sum(predictor.tiles(case.size, case.rule) for case in left)
     events.send("start", images=len(left), numerics=predictor.numerics, tiles=tiles)
     tell_parts(left, memory is not None, events)
@@ -177,14 +175,14 @@ def predict(
     progress = _Progress(events, tiles)
     for case in left:
         begun = time.monotonic()
-        if case.streams:
-            values = predict_large(case, network, settings, progress, resume=resume)
+        if case.streams and case.fit is not None:
+            values = predict_large(case, case.fit, network, settings, progress, resume=resume)
         else:
-            values = _predict_whole(case, network, [name for _, name in extras], progress)
+            values = _predict_whole(case, network, extras, progress)
         values["elapsed_s"] = round(time.monotonic() - begun, 3)
-        finished.add(case.file.name, values)
+        finished.add(case.file, case.paths, values)
         discard(case.file)
-    records = [finished.records[case.file.name] for case in cases]
+    records = [finished.record(case.file) for case in cases]
     _tell(records, network, target, events)
     summary = {
         "run": str(run),

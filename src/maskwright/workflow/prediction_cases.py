@@ -18,6 +18,8 @@ from maskwright.workflow.predictor import Predictor
 # What the probabilities of an image take while it is said how much to trust its mask: as they
 # are, calibrated, and the blocks of the sums.
 _HELD_BYTES = 12
+# Class ids, the mask in its own values, and a copy of it while it is written.
+_MASK_BYTES = 3
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,8 @@ def _case(
     shape = (max(len(paths), header.channels), *header.size)
     fitted = fit(predictor.tiling, shape, np.dtype(header.dtype), memory, subject=str(paths[0]))
     pixels = math.prod(header.size)
-    image_bytes = math.prod(shape) * np.dtype(header.dtype).itemsize + 2 * pixels
+    image_bytes = 2 * math.prod(shape) * np.dtype(header.dtype).itemsize
+    image_bytes += _MASK_BYTES * pixels
     if whole or pixels <= trusted_px:
         image_bytes += _HELD_BYTES * predictor.classes * pixels
     needed = fitted.needed_bytes + image_bytes

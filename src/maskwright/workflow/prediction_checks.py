@@ -9,6 +9,7 @@ from pathlib import Path
 
 from maskwright.errors import ConfigError, DataError, OutputError
 from maskwright.io.sink import unfinished_folder
+from maskwright.workflow.prediction_journal import JOURNAL_NAME
 
 
 def check_averaging(images: Sequence[Path], sizes: Sequence[tuple[int, ...]], most_px: int) -> None:
@@ -90,15 +91,15 @@ def check_targets(
     if overwrite or resume:
         return
     begun = [file for file in files if unfinished_folder(file).exists()]
-    if begun:
+    existing = [file for file in files if file.exists()]
+    if begun or (existing and (target / JOURNAL_NAME).exists()):
         raise OutputError(
             "output-unfinished",
             f"--out {target}",
             expected="no prediction that was interrupted",
-            found=f"one of {begun[0].name}",
+            found=f"one of {(begun or existing)[0].name}",
             remedy="go on with it with --resume, or begin anew with --overwrite",
         )
-    existing = [file for file in files if file.exists()]
     if existing:
         raise OutputError(
             "output-exists",

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from maskwright.errors import OutputError
 from maskwright.io.durable import output_error, write_text
+from maskwright.io.registry import file_of
 from maskwright.io.run_folder import RunFolder
 
 JOURNAL_NAME = ".predictions.unfinished.jsonl"
@@ -23,15 +24,15 @@ class Finished:
     Args:
         path: The journal.
         settings: All that the masks depend on, as plain values.
-        records: Record of each finished image by the name of its mask.
+        entries: What is known of each finished image, by the name of its mask.
     """
 
     def __init__(
-        self, path: Path, settings: Mapping[str, Any], records: dict[str, dict[str, Any]]
+        self, path: Path, settings: Mapping[str, Any], entries: dict[str, dict[str, Any]]
     ) -> None:
         self._path = path
         self._settings = settings
-        self.records = records
+        self._entries = entries
 
     @staticmethod
     def begin(folder: Path, settings: Mapping[str, Any]) -> Finished:
@@ -47,9 +48,11 @@ class Finished:
         Example:
             >>> import tempfile
             >>> with tempfile.TemporaryDirectory() as folder:
-            ...     Finished.begin(Path(folder), {"tile": 64}).add("a.png", {"mask": "a.png"})
-            ...     list(Finished.of(Path(folder)).records)
-            ['a.png']
+            ...     mask = Path(folder) / "a.png"
+            ...     mask.touch()
+            ...     Finished.begin(Path(folder), {"tile": 64}).add(mask, [mask], {"pixels": 9})
+            ...     Finished.of(Path(folder)).has(mask, [mask])
+            True
         """
         path = folder / JOURNAL_NAME
         write_text(path, json.dumps(settings) + "\n")
@@ -69,7 +72,7 @@ class Finished:
         if whole != data:
             write_text(path, whole.decode())
         settings, *entries = [json.loads(line) for line in whole.splitlines()]
-        return Finished(path, settings, {entry["mask"]: entry["record"] for entry in entries})
+        return Finished(path, settings, {entry["mask"]: entry for entry in entries})
 
     @property
     def precision(self) -> str | None:
@@ -93,16 +96,32 @@ class Finished:
                     remedy="run the command as it was begun, or begin anew with --overwrite",
                 )
 
-    def add(self, mask: str, record: dict[str, Any]) -> None:
+    def has(self, mask: Path, images: Sequence[Path]) -> bool:
+        """Whether a mask is there, of these very files.
+
+        Args:
+            mask: The mask.
+            images: The files of its image.
+        """
+        entry = self._entries.get(mask.name)
+        return entry is not None and mask.exists() and entry["image"] == stamps(images)
+
+    def record(self, mask: Path) -> dict[str, Any]:
+        """The record of a finished image."""
+        record: dict[str, Any] = self._entries[mask.name]["record"]
+        return record
+
+    def add(self, mask: Path, images: Sequence[Path], record: Mapping[str, Any]) -> None:
         """Write down an image whose mask is on the disk.
 
         Raises:
             OutputError: When it cannot be written.
         """
-        self.records[mask] = record
+        entry = {"mask": mask.name, "image": stamps(images), "record": dict(record)}
+        self._entries[mask.name] = entry
         try:
             with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"mask": mask, "record": record}) + "\n")
+                file.write(json.dumps(entry) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
@@ -113,15 +132,22 @@ class Finished:
         self._path.unlink(missing_ok=True)
 
 
+def stamps(images: Sequence[Path]) -> list[list[Any]]:
+    """Name, size and time of the last change of files, which tell whether they were replaced."""
+    stats = [(path, file_of(path).stat()) for path in images]
+    return [[str(path), stat.st_size, stat.st_mtime_ns] for path, stat in stats]
+
+
 def digest(network: Path) -> str:
     """What tells a network from others: a hash of its files.
 
     Args:
         network: A run folder, a file, or the folder of a package.
     """
-    model = RunFolder(network).model
-    files = [model] if model.is_file() else [network]
-    if network.is_dir() and not model.is_file():
+    run, files = RunFolder(network), [network]
+    if run.config.is_file():
+        files = [run.config, run.model]
+    elif network.is_dir():
         files = sorted(path for path in network.rglob("*") if path.is_file())
     found = hashlib.sha256()
     for path in files:

@@ -10,15 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.data.intensity import Intensity
+from maskwright.data.labels import LabelMap
 from maskwright.io.channels import open_channels
 from maskwright.io.image import Image
 from maskwright.io.large_mask import blocks_of, write_large_mask
-from maskwright.io.sink import Block, LabelStore, unfinished_folder
+from maskwright.io.sink import LabelStore, unfinished_folder
 from maskwright.io.source import ImageSource
+from maskwright.io.stored import Block
 from maskwright.predict.predictor import ABSENT_BELOW
 from maskwright.predict.stream import measure_source, predict_stream, tiles_left
 from maskwright.workflow.prediction_cases import Case
 from maskwright.workflow.prediction_checks import naming_image
+from maskwright.workflow.prediction_journal import stamps
+from maskwright.workflow.prediction_plan import Fit
 from maskwright.workflow.prediction_tables import counted, image_label, record
 
 if TYPE_CHECKING:
@@ -42,6 +46,7 @@ class Progress(Protocol):
 
 def predict_large(
     case: Case,
+    fitted: Fit,
     network: OpenedNetwork,
     settings: Mapping[str, Any],
     progress: Progress,
@@ -51,7 +56,8 @@ def predict_large(
     """Predict an image from its file into its mask.
 
     Args:
-        case: The image, with its tiles chosen.
+        case: The image.
+        fitted: Its tiles and the memory for them.
         network: The network.
         settings: All that masks depend on beside the image and its tiles.
         progress: Where progress is told.
@@ -65,9 +71,7 @@ def predict_large(
             when the mask cannot be written.
         ImageReadError: When the image cannot be read.
     """
-    if case.fit is None:
-        raise ValueError("an image is streamed once its tiles are chosen")
-    predictor, labels, fitted = network.predictor, network.labels, case.fit
+    predictor, labels = network.predictor, network.labels
     source = open_channels(case.paths)
     store = _store(case, {**settings, **fitted.settings()}, resume)
     tiles = fitted.rule.cover(case.size)
@@ -87,7 +91,7 @@ def predict_large(
         )
     progress.busy("Writing the mask")
     image_L = _summed(store.notes())
-    counts_K = _counts(store, lambda classes: counted(classes, labels))
+    counts_K = _counts(store, labels)
     gate = predictor.gate
     emptied = gate is not None and bool(image_L[1] < ABSENT_BELOW) and bool(counts_K[gate])
     if gate is not None and emptied:
@@ -113,14 +117,7 @@ def predict_large(
 
 
 def _store(case: Case, settings: Mapping[str, Any], resume: bool) -> LabelStore:
-    stats = [path.stat() for path in case.paths]
-    all_settings = {
-        **settings,
-        "image": [str(path) for path in case.paths],
-        "image_bytes": [stat.st_size for stat in stats],
-        "image_changed": [stat.st_mtime_ns for stat in stats],
-        "size": list(case.size),
-    }
+    all_settings = {**settings, "image": stamps(case.paths), "size": list(case.size)}
     folder = unfinished_folder(case.file)
     earlier = LabelStore.resume(folder, all_settings) if resume else None
     return earlier or LabelStore.begin(folder, case.size, all_settings)
@@ -145,12 +142,11 @@ def _summed(notes: Sequence[tuple[float, ...]]) -> NDArray[np.float32]:
     return np.array(kept).sum(0).astype(np.float32) if kept else np.empty(0, np.float32)
 
 
-def _counts(
-    store: LabelStore, count: Callable[[NDArray[np.uint8]], NDArray[np.int64]]
-) -> NDArray[np.int64]:
+def _counts(store: LabelStore, labels: LabelMap) -> NDArray[np.int64]:
     """Pixels of each class, in blocks of whole chunks."""
     first, *rest = store.shape
     height = store.chunks[0] * max(1, _COUNTED_PX // (store.chunks[0] * math.prod(rest)))
-    blocks = blocks_of((first, *rest), (height, *rest))
-    counts_K: NDArray[np.int64] = np.stack([count(store.read(block)) for block in blocks]).sum(0)
+    counts_K = np.zeros(len(labels.names), np.int64)
+    for block in blocks_of((first, *rest), (height, *rest)):
+        counts_K += counted(store.read(block), labels)
     return counts_K

@@ -19,6 +19,7 @@ from maskwright.workflow.prediction_plan import show_bytes
 
 TRUST_NAME = "trust.csv"
 IMAGE_LABELS_NAME = "image_labels.csv"
+_COUNTED_PX = 1 << 20
 
 
 def record(image: Path, mask: Path, counts_K: NDArray[Any], labels: LabelMap) -> dict[str, Any]:
@@ -41,8 +42,20 @@ def record(image: Path, mask: Path, counts_K: NDArray[Any], labels: LabelMap) ->
 
 
 def counted(classes_YX: NDArray[np.uint8], labels: LabelMap) -> NDArray[np.int64]:
-    """Pixels of each class."""
-    return np.bincount(classes_YX.ravel(), minlength=len(labels.names)).astype(np.int64)
+    """Pixels of each class, counted in blocks: counting takes eight bytes a pixel.
+
+    Example:
+        >>> from maskwright.config import DataConfig
+        >>> labels = LabelMap.from_config(DataConfig(labels=(("a", 0), ("b", 1))))
+        >>> counted(np.array([[0, 1, 1]], np.uint8), labels).tolist()
+        [1, 2]
+    """
+    counts_K = np.zeros(len(labels.names), np.int64)
+    pixels_N = classes_YX.reshape(-1)
+    for first in range(0, pixels_N.size, _COUNTED_PX):
+        block_N = pixels_N[first : first + _COUNTED_PX]
+        counts_K += np.bincount(block_N, minlength=len(counts_K))
+    return counts_K
 
 
 def image_label(names: Sequence[str], probabilities_L: NDArray[np.float32]) -> dict[str, Any]:
