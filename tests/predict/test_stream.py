@@ -166,6 +166,22 @@ def test_a_prediction_that_was_interrupted_goes_on_to_the_same_mask(
         assert len(done) < len(tiles.cover((300, 100)))
 
 
+@pytest.mark.parametrize("rule", [TileRule, BlendRule])
+def test_a_prediction_that_was_complete_has_no_tile_left(
+    rule: type[TileRule] | type[BlendRule], tmp_path: Path
+) -> None:
+    engine, axes = _network()
+    source, tiles = Stored(_image(100, 130)), rule(axes, 80, 8)
+    store = LabelStore.begin(tmp_path / "s", (100, 130), {})
+    _stream(source, store, engine, tiles)
+    before, done = _whole(store), []
+    again = LabelStore.resume(tmp_path / "s", {})
+    assert again is not None
+    _stream(source, again, engine, tiles, on_tile=lambda: done.append(None))
+    assert not done
+    np.testing.assert_array_equal(_whole(again), before)
+
+
 def test_labels_of_whole_images_are_the_sum_of_the_notes_after_a_stop_too(tmp_path: Path) -> None:
     _, axes = _network()
     image = _image(150, 100)

@@ -176,8 +176,7 @@ def join_tiles(
     pixels = float(np.prod(shape))
     slab: Slab | None = None
     image_L = _nothing()
-    following = [tile.write[0].start for tile in tiles[1:]]
-    stops = [*following, shape[0]]
+    stops = [*(tile.write[0].start for tile in tiles[1:]), shape[0]][: len(tiles)]
     for (tile, found), stop in zip(predicted, stops, strict=True):
         maps = [found["probabilities"][0], *(level[0] for level in found.get("levels", []))]
         if "image_probabilities" in found:
