@@ -53,7 +53,7 @@ VARIANTS: Mapping[str, tuple[str, ...]] = {
 }
 SETS_OF_PART = {
     "improvements": tuple(DATA_SETS),
-    "scales": ("nuclei", "vessels"),
+    "scales": ("nuclei",),
     "border": ("nuclei",),
 }
 VARIANTS_OF_PART = {
