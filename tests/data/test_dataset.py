@@ -184,7 +184,7 @@ def test_system_files_are_skipped_and_listed(tmp_path: Path) -> None:
     assert len(dataset.cases) == 2
 
 
-@pytest.mark.parametrize("name", ["c.svg", "c.eps", "c.webp", "c.npy", "c.tar.gz"])
+@pytest.mark.parametrize("name", ["c.svg", "c.eps", "c.webp", "c.czi", "c.tar.gz"])
 def test_images_of_types_that_cannot_be_read_are_refused(tmp_path: Path, name: str) -> None:
     _touch(tmp_path, f"images/{name}", "images/a.png", "images/b.png", "masks/a.png", "masks/b.png")
     dataset = find_cases(tmp_path)

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from maskwright.errors import DataError, MaskwrightError
 from maskwright.io.arrays import (
-    LABEL_SUFFIXES,
     blocks,
     find_labels,
     is_label_path,
@@ -24,7 +23,7 @@ from maskwright.io.arrays import (
     open_labels,
 )
 from maskwright.io.image import Image
-from maskwright.io.registry import write_mask
+from maskwright.io.registry import SUFFIXES, write_mask
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 real = pytest.mark.skipif(not DATA.is_dir(), reason=f"the real masks are not at {DATA}")
@@ -178,12 +177,12 @@ def test_pictures_keep_their_spacing(tmp_path: Path) -> None:
 
 
 def test_paths_that_are_nothing_or_something_else_are_refused(tmp_path: Path) -> None:
-    for suffix in LABEL_SUFFIXES:
+    for suffix in SUFFIXES:
         assert _error(tmp_path / f"a{suffix}").code == "image-not-found"
     assert _error(tmp_path).code == "labels-folder"
     (tmp_path / "notes.txt").write_text("no mask")
     assert _error(tmp_path / "notes.txt").code == "image-unsupported"
-    for suffix in LABEL_SUFFIXES - {".zarr", ".ome.zarr"}:
+    for suffix in SUFFIXES - {".zarr", ".ome.zarr"}:
         for content in (b"", b"not what the suffix says", bytes(500)):
             (tmp_path / f"b{suffix}").write_bytes(content)
             assert isinstance(_error(tmp_path / f"b{suffix}"), DataError), suffix

@@ -162,19 +162,6 @@ def test_values_a_mask_cannot_have_are_refused(tmp_path: Path) -> None:
     assert caught.value.code == "mask-dtype"
 
 
-@pytest.mark.parametrize(
-    "options",
-    [{}, {"imagej": True, "metadata": {"axes": "ZYX"}}, {"ome": True, "metadata": {"axes": "TYX"}}],
-)
-def test_several_pages_are_refused_with_what_to_do(tmp_path: Path, options: dict[str, Any]) -> None:
-    path = tmp_path / "a.tif"
-    stack = np.zeros((3, 5, 6), np.uint8)
-    tifffile.imwrite(path, stack, photometric="minisblack", **options)
-    assert _code(path) == "tiff-pages"
-    with pytest.raises(ImageReadError, match="each page as a file"):
-        read_header(path)
-
-
 def test_a_smaller_version_beside_the_image_does_not_count_as_a_page(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     with tifffile.TiffWriter(path) as writer:

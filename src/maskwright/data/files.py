@@ -8,7 +8,7 @@ from pathlib import Path
 
 from maskwright.data import naming
 from maskwright.errors import DataError
-from maskwright.io.registry import READABLE, SUFFIXES, image_stem, image_suffix
+from maskwright.io.registry import READABLE, file_of, image_stem, is_image, is_image_folder
 
 _SYSTEM_FILES = {"thumbs.db", "desktop.ini"}
 
@@ -18,10 +18,11 @@ def find_images(inputs: Sequence[str | Path]) -> list[Path]:
 
     Args:
         inputs: Files, folders (``images/`` inside is used where it exists; masks beside images
-            are left out) or patterns such as ``new/*.png``.
+            are left out) or patterns such as ``new/*.png``. A dataset of an HDF5 file is named as
+            ``file.h5:/dataset``; a folder of Zarr is one image.
 
     Returns:
-        Files in natural order of their names, each once.
+        Files, and folders that are images, in natural order of their names, each once.
 
     Raises:
         DataError: ``input-missing``, ``input-empty``, ``image-unsupported``, or ``name-twice``
@@ -38,13 +39,13 @@ def find_images(inputs: Sequence[str | Path]) -> list[Path]:
     found: dict[Path, None] = {}
     for given in inputs:
         path = Path(given)
-        if path.is_dir():
-            matches = _images_of_folder(path)
-        elif path.exists():
+        if is_image_folder(path) or file_of(path).is_file():
             matches = [path]
+        elif path.is_dir():
+            matches = _images_of_folder(path)
         else:
             matches = [Path(match) for match in glob.glob(str(given), recursive=True)]
-            matches = [m for m in matches if m.is_file() and image_suffix(m) in SUFFIXES]
+            matches = image_files(path for path in matches if _is_one_image(path))
         if not matches:
             kind = "empty" if path.is_dir() else "missing"
             raise DataError(
@@ -57,7 +58,7 @@ def find_images(inputs: Sequence[str | Path]) -> list[Path]:
         found |= dict.fromkeys(matches)
     by_name: dict[str, Path] = {}
     for path in sorted(found, key=lambda p: naming.natural_key(image_stem(p))):
-        if image_suffix(path) not in SUFFIXES:
+        if not is_image(path):
             raise DataError(
                 "image-unsupported",
                 str(path),
@@ -111,14 +112,18 @@ def _images_of_folder(folder: Path) -> list[Path]:
 
 
 def visible_files(folder: Path) -> list[Path]:
-    """The files of a folder without those that systems leave behind."""
-    files = (path for path in sorted(folder.iterdir()) if path.is_file())
+    """The files of a folder, and folders that are images, without those that systems leave."""
+    files = (path for path in sorted(folder.iterdir()) if _is_one_image(path))
     return [path for path in files if not is_system_file(path)]
 
 
 def image_files(files: Iterable[Path]) -> list[Path]:
-    """Those whose suffix is one of an image."""
-    return [path for path in files if image_suffix(path) in SUFFIXES]
+    """Those whose suffix is one of an image, and folders that are images."""
+    return [path for path in files if is_image(path)]
+
+
+def _is_one_image(path: Path) -> bool:
+    return path.is_file() or is_image_folder(path)
 
 
 def is_system_file(path: Path) -> bool:

@@ -7,7 +7,13 @@ from pathlib import Path
 
 from maskwright.data.files import is_system_file
 from maskwright.data.problem import Problem, listed
-from maskwright.io.registry import OTHER_SUFFIXES, SUFFIXES, image_stem, image_suffix
+from maskwright.io.registry import (
+    OTHER_SUFFIXES,
+    image_stem,
+    image_suffix,
+    is_image,
+    is_image_folder,
+)
 
 _HEADERS = (".mhd", ".nhdr")
 _DATA_OF_HEADERS = (".raw", ".zraw", ".raw.gz")
@@ -52,11 +58,11 @@ def usable_files(root: Path, folder: Path, problems: list[Problem]) -> list[Path
                     "delete it or copy the file itself",
                 )
             )
-        elif path.is_dir() or _is_data_of_header(path):
+        elif (path.is_dir() and not is_image_folder(path)) or _is_data_of_header(path):
             continue
         elif not path.resolve().is_relative_to(inside):
             problems.append(_outside(path))
-        elif image_suffix(path) in SUFFIXES:
+        elif is_image(path):
             usable.append(path)
         elif image_suffix(path) in OTHER_SUFFIXES:
             problems.append(

@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import math
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,22 +19,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maskwright.errors import DataError, ImageReadError
+from maskwright.errors import DataError
 from maskwright.io import registry
-from maskwright.io.image import MAX_PIXELS, Image, is_grey
-from maskwright.io.volume import (
-    Block,
-    Geometry,
-    StoredArray,
-    check_spacing,
-    decoding,
-    difference,
-    open_volume,
-)
-from maskwright.io.zarr_store import ZARR_FILES, open_tiff_stack, open_zarr
+from maskwright.io.formats import format_of
+from maskwright.io.image import Image, is_grey
+from maskwright.io.source import open_source
+from maskwright.io.space import Geometry, difference
+from maskwright.io.stored import Block, StoredArray, check_spacing, decoding, refusal
+from maskwright.io.tiff import is_stack
 
 __all__ = [
-    "LABEL_SUFFIXES",
     "Geometry",
     "LabelSource",
     "blocks",
@@ -47,14 +40,6 @@ __all__ = [
     "open_labels",
 ]
 
-_NUMPY = (".npy", ".npz")
-_ZARR = (".ome.zarr", ".zarr")
-_TIFF = (".ome.tiff", ".ome.tif", ".tiff", ".tif")
-
-LABEL_SUFFIXES: frozenset[str] = registry.SUFFIXES | {*_NUMPY, *_ZARR, *_TIFF}
-"""Suffixes of files and folders with labels, lower-case, with the dot; some have two parts."""
-
-_LONGEST_FIRST = sorted(LABEL_SUFFIXES, key=len, reverse=True)
 _PICTURE_PX = 1 << 24  # TIFF files of one page up to this size are decoded at once
 _OF_SYSTEMS = {"thumbs.db", "desktop.ini", "__macosx"}
 
@@ -133,30 +118,19 @@ def open_image(path: Path) -> NDArray[Any]:
         ...     open_image(Path(folder) / "a.npy").shape
         (1, 2, 3)
     """
-    path = Path(path)
-    stored = None if _suffix(path) in registry.VOLUME_SUFFIXES else _stored(path, "an image")
-    if stored is None:
-        return registry.read_image(path).array
-    with decoding(path):
-        array = np.asarray(stored.read(tuple(slice(0, n) for n in stored.shape)))
-    return array[None]
+    source = open_source(Path(path))
+    return source.read(tuple(slice(0, n) for n in source.shape[1:]))
 
 
 def _stored(path: Path, what: str) -> StoredArray | None:
     """The array in a file, or ``None`` for a picture, which is decoded at once."""
-    suffix = _suffix(path)
-    if not path.exists():
-        raise _refusal("image-not-found", path, "a file", "nothing there", "check the path")
-    if path.is_dir():
-        if not _is_zarr(path):
-            expected = f"a file with {what}, or the folder of a Zarr array"
-            raise _refusal("labels-folder", path, expected, "a folder", "give a file inside it")
-        return open_zarr(path)
-    if suffix in registry.VOLUME_SUFFIXES:
-        return open_volume(path)
-    if suffix in _NUMPY:
-        return _open_npy(path) if suffix == ".npy" else _open_npz(path)
-    return _tiff_stack(path) if suffix in _TIFF else None
+    if path.is_dir() and not registry.is_image_folder(path):
+        expected = f"a file with {what}, or the folder of a Zarr array"
+        raise refusal("labels-folder", path, expected, "a folder", "give a file inside it")
+    format_ = format_of(path)
+    if not format_.holds_volumes or (format_.name == "TIFF" and _is_picture(path)):
+        return None
+    return format_.open(path, 0, True)
 
 
 def is_label_path(path: Path) -> bool:
@@ -167,9 +141,7 @@ def is_label_path(path: Path) -> bool:
         (True, False)
     """
     path = Path(path)
-    if path.is_dir():
-        return _suffix(path) in _ZARR or _is_zarr(path)
-    return bool(_suffix(path))
+    return registry.is_image(path)
 
 
 def label_stem(path: Path) -> str:
@@ -179,8 +151,7 @@ def label_stem(path: Path) -> str:
         >>> [label_stem(Path(name)) for name in ("case_01.nii.gz", "x.ome.tif", "v1.2.zarr")]
         ['case_01', 'x', 'v1.2']
     """
-    path = Path(path)
-    return path.name.removesuffix(path.name[len(path.name) - len(_suffix(path)) :])
+    return registry.image_stem(path)
 
 
 def find_labels(folder: Path) -> dict[str, Path]:
@@ -265,25 +236,16 @@ def blocks(
         )
 
 
-def _suffix(path: Path) -> str:
-    name = path.name.lower()
-    return next((suffix for suffix in _LONGEST_FIRST if name.endswith(suffix)), "")
-
-
-def _is_zarr(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in ZARR_FILES)
-
-
 def _labels(path: Path, stored: StoredArray, image: Image | None = None) -> LabelSource:
     """The source of an array, once its header says that it can hold labels."""
     shape = tuple(int(n) for n in stored.shape)
     if len(shape) not in (2, 3) or min(shape) < 1:
         found = f"the shape {' × '.join(map(str, shape)) or 'of a single number'}"
         remedy = "save one channel and one time point, without further axes"
-        raise _refusal("labels-axes", path, "a plane or a volume of labels", found, remedy)
+        raise refusal("labels-axes", path, "a plane or a volume of labels", found, remedy)
     if stored.dtype.kind not in "buif":
         remedy = "save the labels as whole numbers"
-        raise _refusal("labels-dtype", path, "whole numbers", f"{stored.dtype} values", remedy)
+        raise refusal("labels-dtype", path, "whole numbers", f"{stored.dtype} values", remedy)
     if stored.spacing_mm is not None:
         check_spacing(stored.spacing_mm, path)
     dtype = stored.dtype.newbyteorder("=")
@@ -320,7 +282,7 @@ def _whole_numbers(values: NDArray[Any], dtype: np.dtype[Any], path: Path) -> ND
     bad = ~((np.rint(values) == values) & (np.abs(values) <= largest))
     if bad.any():
         remedy = "threshold soft labels or probabilities first, or save whole numbers"
-        raise _refusal(
+        raise refusal(
             "labels-not-whole",
             path,
             f"whole numbers up to {int(largest)}",
@@ -330,18 +292,13 @@ def _whole_numbers(values: NDArray[Any], dtype: np.dtype[Any], path: Path) -> ND
     return values.astype(dtype)
 
 
-def _tiff_stack(path: Path) -> StoredArray | None:
-    """A TIFF file that is read in parts, or ``None`` for one that is a picture."""
-    try:
-        # This checks the chain of pages, and what a single page declares.
-        header: registry.Header | None = registry.read_header(path)
-    except ImageReadError as error:
-        if error.code != "tiff-pages":
-            raise
-        header = None
-    if header is None or (math.prod(header.size) > _PICTURE_PX and header.channels == 1):
-        return open_tiff_stack(path)
-    return None
+def _is_picture(path: Path) -> bool:
+    """Whether a TIFF file is decoded at once: one page that is small, or has colours."""
+    with decoding(path):
+        if is_stack(path):
+            return False
+    header = registry.read_header(path)
+    return math.prod(header.size) <= _PICTURE_PX or header.channels > 1
 
 
 def _picture(path: Path) -> LabelSource:
@@ -352,35 +309,8 @@ def _picture(path: Path) -> LabelSource:
         if not grey:
             found = f"{image.channels} channels that differ"
             remedy = "say which colour is which class, or save class numbers"
-            raise _refusal("labels-colour", path, "one number in each pixel", found, remedy)
+            raise refusal("labels-colour", path, "one number in each pixel", found, remedy)
         return np.asarray(image.array[0][block])
 
     stored = StoredArray(image.size, image.array.dtype, read, False, spacing_mm=image.spacing_mm)
     return _labels(path, stored, image)
-
-
-def _open_npy(path: Path) -> StoredArray:
-    with decoding(path):
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-        if not isinstance(array, np.ndarray):
-            raise ValueError("an archive under the name of a single array")
-    return StoredArray(array.shape, array.dtype, array.__getitem__, lazy=True)
-
-
-def _open_npz(path: Path) -> StoredArray:
-    with decoding(path):
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-        names = [member.filename.removesuffix(".npy") for member in members]
-        if len(names) != 1 or members[0].file_size > 8 * MAX_PIXELS:
-            found = f"{len(names)} arrays ({', '.join(names[:8])})" if names else "none"
-            found = f"{members[0].file_size} bytes" if len(names) == 1 else found
-            remedy = "save the labels alone as a .npy file"
-            raise _refusal("labels-npz", path, "one array that fits memory", found, remedy)
-        with np.load(path, allow_pickle=False) as archive:  # objects are refused
-            array = np.asarray(archive[names[0]])
-    return StoredArray(array.shape, array.dtype, array.__getitem__, lazy=False)
-
-
-def _refusal(code: str, path: Path, expected: str, found: str, remedy: str) -> ImageReadError:
-    return ImageReadError(code, str(path), expected=expected, found=found, remedy=remedy)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -55,10 +56,54 @@ def replace_file(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
-        raise _output_error(path, error) from error
+        raise output_error(path, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replace_folder(path: Path) -> Iterator[Path]:
+    """Write a folder of files so that it appears whole or not at all.
+
+    Args:
+        path: The folder to create or replace; the one above it must exist.
+
+    Yields:
+        A sibling path that does not exist yet. It replaces ``path`` when the block ends, and is
+        removed when the block raises.
+
+    Raises:
+        OutputError: ``output-disk-full``, ``output-read-only`` or ``output-failed``.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with replace_folder(Path(folder) / "a.zarr") as temporary:
+        ...         temporary.mkdir()
+        ...         _ = (temporary / "zarr.json").write_text("{}")
+        ...     [path.name for path in (Path(folder) / "a.zarr").iterdir()]
+        ['zarr.json']
+    """
+    path = Path(path)
+    token = secrets.token_hex(4)
+    temporary = path.with_name(f".{path.name}.{token}.tmp")
+    earlier = path.with_name(f".{path.name}.{token}.old")
+    try:
+        yield temporary
+        for folder, _, files in os.walk(temporary):
+            for name in files:
+                _sync(Path(folder) / name)
+            _sync_folder(Path(folder))
+        if path.exists():
+            os.replace(path, earlier)
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise output_error(path, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(earlier, ignore_errors=True)
 
 
 def make_folder(path: Path, *, subject: str) -> None:
@@ -139,7 +184,8 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _output_error(path: Path, error: OSError) -> OutputError:
+def output_error(path: Path, error: OSError) -> OutputError:
+    """What is told of a file that could not be written."""
     reason = error.strerror or str(error)
     if error.errno in _DISK_FULL:
         return OutputError(

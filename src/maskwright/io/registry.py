@@ -6,16 +6,22 @@ to the format its suffix names, and the size it declares is one a computer can h
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from maskwright.errors import ImageReadError, OutputError
-from maskwright.io import raster, tiff, volume_image
-from maskwright.io.durable import replace_file
+from maskwright.errors import OutputError
+from maskwright.io.dicom import is_dicom
+from maskwright.io.durable import replace_file, replace_folder
+from maskwright.io.formats import (
+    BY_SUFFIX,
+    FORMATS,
+    READABLE,
+    format_of,
+    is_zarr,
+    stem_of,
+    suffix_of,
+)
+from maskwright.io.hdf5 import split_dataset
 from maskwright.io.image import Header, Image
-from maskwright.io.signature import first_bytes, foreign_format
 
 __all__ = [
     "OTHER_SUFFIXES",
@@ -24,8 +30,11 @@ __all__ = [
     "VOLUME_SUFFIXES",
     "Header",
     "Image",
+    "file_of",
     "image_stem",
     "image_suffix",
+    "is_image",
+    "is_image_folder",
     "is_jpeg",
     "mask_suffix",
     "read_header",
@@ -35,76 +44,11 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class _Format:
-    """A file format: how it is recognised, read and written.
-
-    Where the first bytes of a file say little, as those of a volume do, the reader judges it.
-    """
-
-    name: str
-    suffixes: tuple[str, ...]
-    magic: tuple[tuple[int, bytes], ...]
-    read: Callable[[Path, bool], Image]
-    read_header: Callable[[Path], Header]
-    write: Callable[[Path, Image], None] | None
-    is_volume: bool = False
-
-    def begins(self, start: bytes) -> bool:
-        """Whether the first bytes of a file are those of the format."""
-        return any(start[at:].startswith(magic) for at, magic in self.magic)
-
-
-def _volume(name: str, suffixes: tuple[str, ...], *magic: tuple[int, bytes]) -> _Format:
-    return _Format(
-        name,
-        suffixes,
-        magic,
-        volume_image.read_volume,
-        partial(volume_image.read_volume_header, name),
-        partial(volume_image.write_volume, name),
-        is_volume=True,
-    )
-
-
-def _raster(name: str, suffixes: tuple[str, ...], *magic: bytes, lossy: bool = False) -> _Format:
-    return _Format(
-        name,
-        suffixes,
-        tuple((0, start) for start in magic),
-        partial(raster.read_raster, name),
-        partial(raster.read_raster_header, name),
-        None if lossy else partial(raster.write_raster, name),
-    )
-
-
-_FORMATS = (
-    _raster("PNG", (".png",), b"\x89PNG\r\n\x1a\n"),
-    _raster("JPEG", (".jpg", ".jpeg"), b"\xff\xd8\xff", lossy=True),
-    _raster("BMP", (".bmp",), b"BM"),
-    _raster("GIF", (".gif",), b"GIF87a", b"GIF89a"),
-    _Format(
-        "TIFF",
-        (".tif", ".tiff"),
-        ((0, b"II*\0"), (0, b"MM\0*"), (0, b"II+\0"), (0, b"MM\0+")),
-        tiff.read_tiff,
-        tiff.read_tiff_header,
-        tiff.write_tiff,
-    ),
-    _volume("NIfTI", (".nii", ".nii.gz"), (344, b"n+1")),
-    _volume("MetaImage", (".mha", ".mhd")),
-    _volume("NRRD", (".nrrd", ".nhdr"), (0, b"NRRD")),
-)
-READABLE = "PNG, JPEG, BMP, GIF, TIFF, NIfTI, MetaImage or NRRD"
-"""The formats that can be read, for messages."""
-
-_BY_SUFFIX = {suffix: format_ for format_ in _FORMATS for suffix in format_.suffixes}
-
-SUFFIXES: frozenset[str] = frozenset(_BY_SUFFIX)
+SUFFIXES: frozenset[str] = frozenset(BY_SUFFIX)
 """Suffixes of the image files that can be read, lower-case, with the dot."""
 
 VOLUME_SUFFIXES: frozenset[str] = frozenset(
-    suffix for format_ in _FORMATS if format_.is_volume for suffix in format_.suffixes
+    suffix for format_ in FORMATS if not format_.holds_planes for suffix in format_.suffixes
 )
 """Those of formats of volumes."""
 
@@ -123,33 +67,32 @@ OTHER_SUFFIXES: frozenset[str] = frozenset(
         ".exr",
         ".ppm",
         ".pgm",
-        ".npy",
-        ".npz",
         ".dcm",
         ".gz",
         ".nd2",
         ".czi",
         ".lif",
-        ".svs",
         ".ndpi",
-        ".zarr",
-        ".h5",
-        ".hdf5",
         ".mat",
     }
 )
 """Suffixes of image files that cannot be read, so that they are named and not passed over."""
 
-_LONGEST_FIRST = sorted(SUFFIXES, key=len, reverse=True)
 # A mask is one file, and one without loss.
-_MASK_SUFFIXES = {".mhd": ".mha", ".nhdr": ".nrrd", ".jpg": ".png", ".jpeg": ".png"}
+_MASK_SUFFIXES = {
+    ".mhd": ".mha",
+    ".nhdr": ".nrrd",
+    ".jpg": ".png",
+    ".jpeg": ".png",
+    ".svs": ".tif",
+}
 
 
 def read_image(path: Path) -> Image:
     """The image in a file, upright, channels first.
 
     Args:
-        path: A PNG, JPEG, BMP, GIF, TIFF, NIfTI, MetaImage or NRRD file.
+        path: A file of one of :data:`READABLE`, ``file.h5:/dataset``, or the folder of an image.
 
     Returns:
         Pixels of shape ``(C, Y, X)`` or ``(C, Z, Y, X)`` in the file's own data type, with what
@@ -157,7 +100,7 @@ def read_image(path: Path) -> Image:
 
     Raises:
         ImageReadError: For a file that is missing, empty, truncated, damaged, of another type
-            than its suffix says, too large, of several pages, or with NaN pixels.
+            than its suffix says, too large, with axes that cannot be told apart, or NaN pixels.
 
     Example:
         >>> import tempfile, numpy as np
@@ -167,14 +110,14 @@ def read_image(path: Path) -> Image:
         (1, 4, 4)
     """
     path = Path(path)
-    return _format_of(path).read(path, True)
+    return format_of(path).read(path, True)
 
 
 def read_mask(path: Path) -> Image:
     """The mask in a file with the values as they are stored.
 
     Args:
-        path: A PNG, JPEG, BMP, GIF, TIFF, NIfTI, MetaImage or NRRD file.
+        path: A file of one of :data:`READABLE`, ``file.h5:/dataset``, or the folder of an image.
 
     Returns:
         Values of shape ``(C, Y, X)`` or ``(C, Z, Y, X)``: palette indices with ``palette`` set,
@@ -191,14 +134,14 @@ def read_mask(path: Path) -> Image:
         dtype('bool')
     """
     path = Path(path)
-    return _format_of(path).read(path, False)
+    return format_of(path).read(path, False)
 
 
 def read_header(path: Path) -> Header:
     """Size, channels, data type and format of a file without decoding its pixels.
 
     Args:
-        path: A PNG, JPEG, BMP, GIF, TIFF, NIfTI, MetaImage or NRRD file.
+        path: A file of one of :data:`READABLE`, ``file.h5:/dataset``, or the folder of an image.
 
     Returns:
         The header, as :func:`read_image` would give the image.
@@ -214,19 +157,20 @@ def read_header(path: Path) -> Header:
         Header(size=(4, 6), channels=1, dtype='uint16', format='TIFF')
     """
     path = Path(path)
-    return _format_of(path).read_header(path)
+    return format_of(path).read_header(path)
 
 
 def write_mask(path: Path, image: Image) -> None:
     """Write a mask durably, without loss, in the format its suffix names.
 
-    bool becomes a 1-bit file; indices with a palette an indexed file; other values 8 or 16 bits.
-    A volume lies where the mask's geometry says, with the very matrices of a NIfTI image.
+    bool becomes a 1-bit file where the format has such, else 0 and 1; indices with a palette an
+    indexed file; other values keep their type. A volume lies where the mask's geometry says, with
+    the very matrices of a NIfTI image; TIFF, HDF5 and Zarr keep the spacing.
 
     Args:
-        path: The file to create or replace.
+        path: The file, or the folder of Zarr, to create or replace.
         image: Values of shape ``(1, Y, X)`` or ``(1, Z, Y, X)``, bool, uint8 or uint16, or
-            ``(3, Y, X)`` uint8.
+            ``(3, Y, X)`` uint8 for pictures and TIFF.
 
     Raises:
         OutputError: For a suffix that cannot hold the mask, or when writing fails.
@@ -240,12 +184,13 @@ def write_mask(path: Path, image: Image) -> None:
     """
     path = Path(path)
     suffix = image_suffix(path)
-    format_ = _BY_SUFFIX.get(suffix)
+    format_ = BY_SUFFIX.get(suffix)
     is_volume = image.array.ndim == 4
     usable = format_ is not None and mask_suffix(path) == suffix
-    if format_ is None or format_.write is None or not usable or is_volume > format_.is_volume:
-        expected = "the suffix of a lossless format (.png, .tif, .bmp or .gif)"
-        volumes = "the suffix of a format of volumes (.nii.gz, .mha or .nrrd)"
+    holds = format_ is not None and (format_.holds_volumes or not is_volume)
+    if format_ is None or format_.write is None or not usable or not holds:
+        expected = "the suffix of a lossless format, such as .png or .tif"
+        volumes = "the suffix of a format of volumes, such as .nii.gz, .mha, .nrrd or .tif"
         raise OutputError(
             "mask-format",
             str(path),
@@ -253,7 +198,8 @@ def write_mask(path: Path, image: Image) -> None:
             found=repr(suffix),
             remedy="use .nii.gz" if is_volume and not usable else f"use {mask_suffix(path)}",
         )
-    with replace_file(path) as temporary:
+    replaced = replace_folder if format_.is_folder else replace_file
+    with replaced(path) as temporary:
         format_.write(temporary, image)
 
 
@@ -264,8 +210,7 @@ def image_suffix(path: Path) -> str:
         >>> image_suffix(Path("v1.2.NII.GZ")), image_suffix(Path("a.tar.gz"))
         ('.nii.gz', '.gz')
     """
-    name = Path(path).name.lower()
-    return next((s for s in _LONGEST_FIRST if name.endswith(s)), Path(path).suffix.lower())
+    return suffix_of(Path(path))
 
 
 def image_stem(path: Path) -> str:
@@ -275,8 +220,7 @@ def image_stem(path: Path) -> str:
         >>> image_stem(Path("images/case_01.nii.gz"))
         'case_01'
     """
-    name = Path(path).name
-    return name[: len(name) - len(image_suffix(path))]
+    return stem_of(Path(path))
 
 
 def mask_suffix(path: Path) -> str:
@@ -287,14 +231,46 @@ def mask_suffix(path: Path) -> str:
 
     Returns:
         A lower-case suffix with the dot; ``.png`` for formats that lose values, ``.mha`` and
-        ``.nrrd`` for their kinds of two files.
+        ``.nrrd`` for their kinds of two files, ``.tif`` for whole slides, ``.nii.gz`` for DICOM.
 
     Example:
         >>> mask_suffix(Path("a.JPG")), mask_suffix(Path("a.tiff")), mask_suffix(Path("a.nii.gz"))
         ('.png', '.tiff', '.nii.gz')
     """
     suffix = image_suffix(path)
+    if suffix not in SUFFIXES and is_image_folder(path):
+        return ".zarr" if is_zarr(path) else ".nii.gz"
     return _MASK_SUFFIXES.get(suffix, suffix if suffix in SUFFIXES else ".png")
+
+
+def is_image_folder(path: Path) -> bool:
+    """Whether a folder is one image: a Zarr store, an array inside one, or DICOM slices.
+
+    Example:
+        >>> is_image_folder(Path("images"))
+        False
+    """
+    return is_zarr(Path(path)) or is_dicom(Path(path))
+
+
+def is_image(path: Path) -> bool:
+    """Whether a path names an image that can be read, by its suffix or as a folder.
+
+    Example:
+        >>> is_image(Path("a.h5:/raw")), is_image(Path("notes.txt"))
+        (True, False)
+    """
+    return image_suffix(path) in SUFFIXES or is_image_folder(path)
+
+
+def file_of(path: Path) -> Path:
+    """The file that an image is in: the path itself, or that before the name of a dataset.
+
+    Example:
+        >>> file_of(Path("a.h5:/raw")).name
+        'a.h5'
+    """
+    return split_dataset(Path(path))[0]
 
 
 def is_jpeg(path: Path) -> bool:
@@ -305,62 +281,3 @@ def is_jpeg(path: Path) -> bool:
         True
     """
     return Path(path).suffix.lower() in {".jpg", ".jpeg"}
-
-
-def _format_of(path: Path) -> _Format:
-    """The format of a file, once its suffix is known and its first bytes agree with it."""
-    start = first_bytes(path)
-    found = next((format_ for format_ in _FORMATS if format_.begins(start)), None)
-    suffix = image_suffix(path)
-    declared = _BY_SUFFIX.get(suffix)
-    foreign = foreign_format(start)
-    if declared is None:
-        if found is not None:
-            raise _wrong_extension(path, found)
-        raise ImageReadError(
-            "image-unsupported",
-            str(path),
-            expected=READABLE,
-            found=foreign or f"a file ending in {path.suffix or 'nothing'}",
-            remedy="convert it to one of them, or move it out of the folder",
-        )
-    if found is declared and suffix != ".nii.gz":
-        return declared
-    if found is not None:
-        raise _wrong_extension(path, found)
-    if foreign is not None and (suffix, foreign) != (".nii.gz", "gzip"):
-        zipped = (suffix, foreign) == (".nii", "gzip")
-        raise ImageReadError(
-            "image-wrong-extension",
-            str(path),
-            expected=f"a {declared.name} file",
-            found=f"the content of a {foreign} file",
-            remedy=f"rename it to {path.name}.gz" if zipped else "convert it to PNG or TIFF",
-        )
-    if declared.is_volume:
-        return declared
-    if any(magic.startswith(start) for _, magic in declared.magic):
-        raise ImageReadError(
-            "image-truncated",
-            str(path),
-            expected=f"a whole {declared.name} file",
-            found=f"only {len(start)} bytes",
-            remedy="copy the file again from its source",
-        )
-    raise ImageReadError(
-        "image-wrong-extension",
-        str(path),
-        expected=f"a {declared.name} file",
-        found="the content of no known image type",
-        remedy="export the image again as PNG or TIFF",
-    )
-
-
-def _wrong_extension(path: Path, found: _Format) -> ImageReadError:
-    return ImageReadError(
-        "image-wrong-extension",
-        str(path),
-        expected=f"a file that is what its suffix {path.suffix or '(none)'} says",
-        found=f"the content of a {found.name} file",
-        remedy=f"rename it to {image_stem(path)}{found.suffixes[0]}",
-    )

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from maskwright.io.stored import UNIT_MM
+
 if TYPE_CHECKING:
     import tifffile
 
 _ORIENTATION, _RESOLUTION_UNIT, _X_RESOLUTION, _Y_RESOLUTION = 274, 296, 282, 283
-_MM = {
-    "m": 1e3,
-    "cm": 10.0,
-    "mm": 1.0,
-    "nm": 1e-6,
-    "inch": 25.4,
-    "micron": 1e-3,
-    "microns": 1e-3,
-    "um": 1e-3,
-    "µm": 1e-3,
-    "μm": 1e-3,
-    "\\u00b5m": 1e-3,
-}
 
 
 def alpha_samples(page: tifffile.TiffPage) -> int:
@@ -57,6 +47,9 @@ def spacing_mm(file: tifffile.TiffFile, page: tifffile.TiffPage) -> tuple[float,
     ome = [_ome_size_mm(page.description, axis) for axis in "YX"]
     if ome[0] is not None and ome[1] is not None:
         return ome[0], ome[1]
+    aperio = re.search(r"\|\s*MPP = ([0-9.eE+-]+)", page.description) if file.is_svs else None
+    if aperio is not None and (size_um := _positive(aperio.group(1))) is not None:
+        return size_um * 1e-3, size_um * 1e-3
     unit = str((file.imagej_metadata or {}).get("unit", "")).strip().lower()
     if not unit:
         tag = page.tags.get(_RESOLUTION_UNIT)
@@ -65,16 +58,27 @@ def spacing_mm(file: tifffile.TiffFile, page: tifffile.TiffPage) -> tuple[float,
     return None if y_mm is None or x_mm is None else (y_mm, x_mm)
 
 
+def slice_mm(file: tifffile.TiffFile, page: tifffile.TiffPage) -> float | None:
+    """Distance of neighbouring planes in millimetres, or ``None`` where the file does not say."""
+    ome = _ome_size_mm(page.description, "Z")
+    if ome is not None:
+        return ome
+    metadata = file.imagej_metadata or {}
+    factor = UNIT_MM.get(str(metadata.get("unit", "")).strip().lower())
+    distance = metadata.get("spacing")
+    return None if factor is None or distance is None else abs(float(distance)) * factor
+
+
 def _per_unit_mm(page: tifffile.TiffPage, code: int, unit: str) -> float | None:
     """Pixel size from a resolution, given in pixels a unit as a fraction."""
     tag = page.tags.get(code)
-    if tag is None or unit not in _MM:
+    if tag is None or unit not in UNIT_MM:
         return None
     numerator, denominator = tag.value
     if numerator <= 0 or denominator <= 0:
         return None
     # The fraction is rounded in the file; seven digits are what it holds for certain.
-    return float(f"{_MM[unit] * denominator / numerator:.7g}")
+    return float(f"{UNIT_MM[unit] * denominator / numerator:.7g}")
 
 
 def _ome_size_mm(description: str, axis: str) -> float | None:
@@ -82,9 +86,14 @@ def _ome_size_mm(description: str, axis: str) -> float | None:
     if size is None or "<OME" not in description:
         return None
     unit = re.search(rf'PhysicalSize{axis}Unit="([^"]*)"', description)
-    factor = _MM.get(unit.group(1) if unit else "µm")
+    factor = UNIT_MM.get(unit.group(1).lower() if unit else "µm")
+    value = _positive(size.group(1))
+    return None if factor is None or value is None else value * factor
+
+
+def _positive(text: str) -> float | None:
     try:
-        value = float(size.group(1))
+        value = float(text)
     except ValueError:
         return None
-    return value * factor if factor is not None and value > 0 else None
+    return value if 0 < value < math.inf else None

@@ -13,43 +13,31 @@ volume of a single slice stays a volume, with the shape ``(1, Y, X)``.
 from __future__ import annotations
 
 import gzip
-import lzma
 import math
 import re
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from tokenize import TokenError
-from types import MappingProxyType
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from maskwright.errors import ImageReadError, MaskwrightError
-from maskwright.io.image import DECODER_ERRORS, out_of_memory
 from maskwright.io.nifti import placing_fields
-from maskwright.io.space import Geometry as Geometry
-from maskwright.io.space import difference as difference
-
-Block = tuple[slice, ...]
-Deflated = tuple[Path, int] | None
-
-UNIT_MM = MappingProxyType(
-    {
-        **dict.fromkeys(("m", "meter", "metre"), 1e3),
-        **dict.fromkeys(("mm", "millimeter", "millimetre"), 1.0),
-        **dict.fromkeys(("um", "µm", "μm", "\\u00b5m", "micron", "microns", "micrometer"), 1e-3),
-        **dict.fromkeys(("nm", "nanometer", "nanometre"), 1e-6),
-        **{"micrometre": 1e-3, "angstrom": 1e-7, "inch": 25.4, "cm": 10.0},
-    }
+from maskwright.io.space import Geometry
+from maskwright.io.stored import (
+    UNIT_MM,
+    Block,
+    StoredArray,
+    check_spacing,
+    damaged,
+    decoding,
+    refusal,
 )
-"""Millimetres in a unit of length, by its name in lower case."""
+
+Deflated = tuple[Path, int] | None
 
 _IO = {
     ".nii": "NiftiImageIO",
@@ -64,33 +52,6 @@ _SPACING_FIELDS = ("spacings", "space directions", "elementspacing", "elementsiz
 _UNIT_FIELDS = ("space units", "units", "distanceunits")
 _MOST_DEFLATED = 1100  # deflate cannot make data smaller than about 1032 times
 _ANY_DEFLATE = 32 + zlib.MAX_WBITS  # a header of zlib or of gzip
-_READ_ERRORS = (*DECODER_ERRORS, lzma.LZMAError, SyntaxError, TokenError, BadZipFile)
-
-
-@dataclass(frozen=True, eq=False)
-class StoredArray:
-    """An array in a file with the values as they are stored, of which any block can be read.
-
-    Args:
-        shape: ``(Y, X)`` or ``(Z, Y, X)`` in pixels, for a file that can hold labels; where it
-            has channels, their number comes first.
-        dtype: The data type in the file.
-        read: Gives the values of one block, a slice an axis.
-        lazy: Whether only what a block needs is decoded.
-        spacing_mm: Pixel size along each axis in mm, or ``None`` where the file does not say.
-        geometry: Place in space, for formats that keep one.
-        chunks: Shape of the parts the file decodes at once, where it has such parts.
-        has_channels: Whether the first axis is one of channels.
-    """
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    read: Callable[[Block], NDArray[Any]]
-    lazy: bool
-    spacing_mm: tuple[float, ...] | None = None
-    geometry: Geometry | None = None
-    chunks: tuple[int, ...] | None = None
-    has_channels: bool = False
 
 
 def open_volume(path: Path, *, channels: bool = False) -> StoredArray:
@@ -136,7 +97,7 @@ def open_volume(path: Path, *, channels: bool = False) -> StoredArray:
         reader.ReadImageInformation()
         size = [int(n) for n in reader.GetSize()]
         several = reader.GetNumberOfComponents() if channels else 1
-        dtype = _voxel_dtype(reader, path, channels=channels)
+        dtype = voxel_dtype(reader, path, channels=channels)
         geometry: Geometry | None = None
         if not is_nifti:
             data_bytes = math.prod(size) * dtype.itemsize * several
@@ -200,33 +161,20 @@ def _array(reader: Any) -> NDArray[Any]:
     return np.asarray(simpleitk().GetArrayFromImage(reader.Execute()))
 
 
-def _voxel_dtype(reader: Any, path: Path, *, channels: bool) -> np.dtype[Any]:
+def voxel_dtype(reader: Any, path: Path, *, channels: bool) -> np.dtype[Any]:
+    """The data type of the voxels that a SimpleITK reader gives.
+
+    Raises:
+        ImageReadError: ``labels-channels`` for several values a voxel without ``channels``, or
+            values that are no numbers.
+    """
     sitk, kind = simpleitk(), reader.GetPixelIDValue()
     prefixes = ("sitk", "sitkVector") if channels else ("sitk",)
     for sign, bits in (*((s, n) for s in ("UInt", "Int") for n in (8, 16, 32, 64)), *_FLOATS):
         if kind in [getattr(sitk, f"{prefix}{sign}{bits}") for prefix in prefixes]:
             return np.dtype(f"{sign.lower()}{bits}")
     found, remedy = sitk.GetPixelIDValueAsString(kind), "save the labels as whole numbers"
-    raise _refusal("labels-channels", path, "one whole number in each voxel", found, remedy)
-
-
-@contextmanager
-def decoding(path: Path) -> Iterator[None]:
-    """Turn what libraries raise for damaged files into the project's errors."""
-    try:
-        yield
-    except MaskwrightError:
-        raise
-    except MemoryError as error:
-        raise out_of_memory(path) from error
-    except _READ_ERRORS as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise _damaged(path, lines[-1].strip()[:200]) from error
-
-
-def _damaged(path: Path, found: str) -> ImageReadError:
-    remedy = "copy the file again from its source"
-    return _refusal("image-damaged", path, "an intact file", found, remedy)
+    raise refusal("labels-channels", path, "one whole number in each voxel", found, remedy)
 
 
 def _geometry(reader: Any, axes: int, unit_mm: float, path: Path) -> Geometry:
@@ -240,21 +188,10 @@ def _geometry(reader: Any, axes: int, unit_mm: float, path: Path) -> Geometry:
     return Geometry(tuple(spacing.tolist()), tuple(origin.tolist()), rows)
 
 
-def check_spacing(spacing_mm: Sequence[float] | NDArray[Any], path: Path) -> None:
-    """Refuse a spacing that is not a positive, finite number along every axis.
-
-    Raises:
-        ImageReadError: ``labels-spacing``.
-    """
-    if not all(math.isfinite(value) and value > 0 for value in spacing_mm):
-        found, remedy = " × ".join(f"{n:g}" for n in spacing_mm), "write the right one into it"
-        raise _refusal("labels-spacing", path, "a positive pixel spacing", found, remedy)
-
-
 def _check_right_angles(axes: NDArray[Any], path: Path) -> None:
     if not np.allclose(axes.T @ axes, np.eye(len(axes)), atol=1e-3):
         found, remedy = "a matrix with other angles", "resample the volume onto a straight grid"
-        raise _refusal("labels-direction", path, "axes at right angles", found, remedy)
+        raise refusal("labels-direction", path, "axes at right angles", found, remedy)
 
 
 def _check_nifti(path: Path) -> tuple[int, bytes]:
@@ -272,10 +209,10 @@ def _check_nifti(path: Path) -> tuple[int, bytes]:
         header = stream.read(348)
     order = "<" if header[:4] == b"\x5c\x01\0\0" else ">"
     if struct.unpack(order + "i", header[:4]) != (348,) or header[344:347] != b"n+1":
-        raise _damaged(path, "a header that is not of NIfTI-1 in a single file")
+        raise damaged(path, "a header that is not of NIfTI-1 in a single file")
     dim = struct.unpack_from(order + "8h", header, 40)
     if not 1 <= dim[0] <= 7 or min(dim[1 : dim[0] + 1]) < 1:
-        raise _damaged(path, f"the size {dim[1:]}")
+        raise damaged(path, f"the size {dim[1:]}")
     bits, *pixdim = struct.unpack_from(order + "h2x8f", header, 72)
     start = int(*struct.unpack_from(order + "f", header, 108))
     data_bytes: int = start + math.prod(dim[1 : dim[0] + 1]) * int(bits) // 8
@@ -298,7 +235,7 @@ def _check_nifti(path: Path) -> tuple[int, bytes]:
     corners = np.array([(*c, 1) for c in np.ndindex(2, 2, 2)]) * (*(n - 1 for n in dim[1:4]), 1)
     apart = float(np.linalg.norm(corners @ (sform - other).T, axis=1).max())
     if not apart <= 0.5 * spacing.min():
-        raise _refusal(
+        raise refusal(
             "labels-two-places",
             path,
             "one place in space",
@@ -359,8 +296,4 @@ def _check_length(path: Path, needed: int, found: int, compressed: bool) -> None
     """Refuse a file that is too short for its voxels, before memory is given to them."""
     if needed > found * (_MOST_DEFLATED if compressed else 1):
         expected = f"{needed} bytes of voxels"
-        raise _refusal("image-truncated", path, expected, f"{found} bytes", "copy it again")
-
-
-def _refusal(code: str, path: Path, expected: str, found: str, remedy: str) -> ImageReadError:
-    return ImageReadError(code, str(path), expected=expected, found=found, remedy=remedy)
+        raise refusal("image-truncated", path, expected, f"{found} bytes", "copy it again")

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import gzip
-import math
 import shutil
 import struct
 from collections.abc import Iterator
@@ -20,14 +19,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maskwright.errors import ImageReadError, OutputError
-from maskwright.io.image import MAX_PIXELS, Header, Image, check_finite, not_finite
+from maskwright.errors import OutputError
+from maskwright.io.image import Header, Image, not_finite
+from maskwright.io.mask_values import single_channel
 from maskwright.io.nifti import count_not_finite, set_placing_fields
 from maskwright.io.space import Geometry
-from maskwright.io.volume import StoredArray, decoding, open_volume, simpleitk
-
-MAX_VOXELS = 4 * MAX_PIXELS
-"""Largest number of voxels a file may declare: 1024 × 1024 × 1900, above a whole-body scan."""
+from maskwright.io.stored import StoredArray, refusal
+from maskwright.io.stored_image import check_count, read_stored, stored_header
+from maskwright.io.volume import open_volume, simpleitk
 
 _GZIP_LEVEL = 6
 _HEADER_BYTES = 348
@@ -58,20 +57,15 @@ def read_volume(path: Path, expand: bool) -> Image:
         ...     read_volume(path, False).size
         (2, 3, 4)
     """
-    stored = _opened(path)
-    with decoding(path):
-        array = np.asarray(stored.read(tuple(slice(0, n) for n in stored.shape)))
-    if not stored.has_channels:
-        array = array[None]
-    if expand:
-        check_finite(array, path)
-        if (
-            path.name.lower().endswith((".nii", ".nii.gz"))
-            and array.dtype.kind == "f"
-            and (bad := count_not_finite(path))
-        ):
-            raise not_finite(path, bad)
-    return Image(array, spacing_mm=stored.spacing_mm, geometry=stored.geometry)
+    image = read_stored(open_volume_image(path), path, expand)
+    if (
+        expand
+        and path.name.lower().endswith((".nii", ".nii.gz"))
+        and image.array.dtype.kind == "f"
+        and (bad := count_not_finite(path))
+    ):
+        raise not_finite(path, bad)
+    return image
 
 
 def read_volume_header(format_name: str, path: Path) -> Header:
@@ -95,10 +89,7 @@ def read_volume_header(format_name: str, path: Path) -> Header:
         ...     read_volume_header("MetaImage", path)
         Header(size=(2, 3, 4), channels=1, dtype='uint8', format='MetaImage')
     """
-    stored = _opened(path)
-    if stored.has_channels:
-        return Header(stored.shape[1:], stored.shape[0], str(stored.dtype), format_name)
-    return Header(stored.shape, 1, str(stored.dtype), format_name)
+    return stored_header(open_volume_image(path), format_name)
 
 
 def write_volume(format_name: str, path: Path, image: Image) -> None:
@@ -123,16 +114,7 @@ def write_volume(format_name: str, path: Path, image: Image) -> None:
         ...     read_volume(path, False).array.dtype
         dtype('uint8')
     """
-    array = image.array
-    if image.channels != 1 or array.dtype.kind not in "bu":
-        raise OutputError(
-            "mask-dtype",
-            str(path),
-            expected=f"a mask that {format_name} can hold",
-            found=f"{image.channels} channels of {array.dtype}",
-            remedy="write one channel of whole numbers",
-        )
-    values = array[0].view(np.uint8) if array.dtype == np.bool_ else array[0]
+    values = single_channel(image, path, format_name)
     write_array(format_name, path, values, image.geometry)
 
 
@@ -183,25 +165,24 @@ def write_array(
             plain.unlink(missing_ok=True)
 
 
-def _opened(path: Path) -> StoredArray:
+def open_volume_image(path: Path) -> StoredArray:
+    """Open a NIfTI, MetaImage or NRRD file as an image, with its channels.
+
+    Raises:
+        ImageReadError: See :func:`maskwright.io.volume.open_volume`; also for further axes and
+            too many voxels.
+    """
     stored = open_volume(path, channels=True)
     size = stored.shape[1:] if stored.has_channels else stored.shape
     if len(size) not in (2, 3):
-        raise ImageReadError(
+        raise refusal(
             "image-axes",
-            str(path),
-            expected="a plane or a volume, with channels or without",
-            found=f"{len(stored.shape)} axes of {' × '.join(map(str, stored.shape))}",
-            remedy="save one time point or one channel in each file",
+            path,
+            "a plane or a volume, with channels or without",
+            f"{len(stored.shape)} axes of {' × '.join(map(str, stored.shape))}",
+            "save one time point or one channel in each file",
         )
-    if math.prod(stored.shape) > MAX_VOXELS:
-        raise ImageReadError(
-            "image-pixel-bomb",
-            str(path),
-            expected=f"at most {MAX_VOXELS} voxels",
-            found=" × ".join(map(str, stored.shape)),
-            remedy="cut the volume into parts",
-        )
+    check_count(stored, path)
     return stored
 
 
