@@ -170,11 +170,21 @@ class LabelStore:
         values: NDArray[np.uint8] = np.asarray(self._array[block])
         return values
 
-    def discard(self) -> None:
-        """Remove the folder."""
-        # Without settings nothing goes on with it, wherever the removal is interrupted.
-        _settings(self.folder).unlink(missing_ok=True)
-        shutil.rmtree(self.folder, ignore_errors=True)
+    def remember(self, name: str, values: Mapping[str, Any]) -> None:
+        """Keep plain values beside the class ids.
+
+        Raises:
+            OutputError: When the disk is full, read-only or fails.
+        """
+        write_text(self.folder / f"{name}.json", json.dumps(values) + "\n")
+
+    def recall(self, name: str) -> dict[str, Any] | None:
+        """Values that were kept under this name, or ``None``."""
+        try:
+            values: dict[str, Any] = json.loads((self.folder / f"{name}.json").read_bytes())
+        except FileNotFoundError:
+            return None
+        return values
 
     def _read_journal(self) -> None:
         """Take up the blocks of an earlier process; a torn last line is cut off."""
@@ -206,6 +216,14 @@ def unfinished_folder(mask: Path) -> Path:
         '.a.tif.unfinished'
     """
     return mask.with_name(f".{mask.name}.unfinished")
+
+
+def discard(mask: Path) -> None:
+    """Remove what is there of a mask that is finished, or that nobody goes on with."""
+    folder = unfinished_folder(mask)
+    # Without settings nothing goes on with it, wherever the removal is interrupted.
+    _settings(folder).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _key(block: Block) -> tuple[tuple[int, int], ...]:
