@@ -162,7 +162,18 @@ def predict(
             show_default="as in the run",
         ),
     ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="2GB",
+            help="Memory to stay within; images that exceed it are predicted tile by tile.",
+            show_default="2GB",
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a prediction that was interrupted.")
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -187,7 +198,9 @@ def predict(
             levels=levels,
             tta=tta,
             gate=gate,
+            memory=memory,
             overwrite=overwrite,
+            resume=resume,
             events=events,
         )
     if as_json:

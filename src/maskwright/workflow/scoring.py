@@ -46,7 +46,7 @@ from maskwright.workflow.fitting import labels_of_images
 from maskwright.workflow.gating import gate_of
 from maskwright.workflow.loading import true_classes, true_mask
 from maskwright.workflow.partitions import PartitionTables
-from maskwright.workflow.prediction import Predictor
+from maskwright.workflow.predictor import Predictor
 from maskwright.workflow.run import METRICS_FORMAT, Run
 
 _BASELINE_TRAINING_IMAGES = 20

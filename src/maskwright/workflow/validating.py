@@ -11,7 +11,7 @@ from maskwright.data.sampler import Source
 from maskwright.evaluate.measuring import score_case
 from maskwright.nn.unet import UNet
 from maskwright.plan.machine import Numerics
-from maskwright.workflow.prediction import Predictor
+from maskwright.workflow.predictor import Predictor
 
 
 def validator(
