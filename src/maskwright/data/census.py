@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.data.labelmap import GREY_STEP, Color, LabelMap, pack_colors
-from maskwright.data.problem import Problem
+from maskwright.data.problem import Problem, listed
 from maskwright.io.image import Image, is_grey
 from maskwright.io.registry import is_jpeg
 
@@ -50,11 +50,16 @@ class ValueCounts:
 class MaskCensus:
     """Counts the values of masks one by one, so that each file is read once.
 
+    Args:
+        ignore: A value that does not count and is left out.
+        soft: Whether fractions from 0 to 1 are counted, as the nearer of the two.
+
     Attributes:
         masks: The counts, in the order the masks came.
         palette: Colours of the palette indices in use.
         palettes_differ: Whether one index has two colours.
         refusals: Masks whose values cannot be counted.
+        ignored: Pixels that were left out, of all.
 
     Example:
         >>> census = MaskCensus()
@@ -63,7 +68,10 @@ class MaskCensus:
         [0, 255]
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, ignore: int | None = None, soft: bool = False) -> None:
+        self._ignore = ignore
+        self._soft = soft
+        self.ignored = 0
         self.masks: list[ValueCounts] = []
         self.palette: dict[int, Color] = {}
         self.palettes_differ = False
@@ -95,16 +103,15 @@ class MaskCensus:
             form = "grey3" if is_grey(array) else "rgb"
         plane = pack_colors(array) if form == "rgb" else array[0]
         values, counts = _count(plane)
+        if self._ignore is not None:
+            kept = values != self._ignore
+            self.ignored += int(counts[~kept].sum())
+            values, counts = values[kept], counts[kept]
         if values.dtype.kind == "f":
-            if not np.array_equal(values, np.round(values)):
-                self._refuse(
-                    "mask-fractional",
-                    name,
-                    f"values with fractions, such as {values[values != np.round(values)][0]:.3g}",
-                    "round them to class numbers; soft masks are not supported",
-                )
+            found = self._whole_numbers(name, values, counts)
+            if found is None:
                 return
-            values = values.astype(np.int64)
+            values, counts = found
         if len(values) and values[0] < 0:
             self._refuse(
                 "mask-negative",
@@ -121,6 +128,29 @@ class MaskCensus:
         self.masks.append(ValueCounts(name, form, values.astype(np.int64), counts))
         if form != "rgb" and len(values) > 3 and len(self._pieces) < _EVIDENCE_MASKS:
             self._pieces.append(_count_pieces(plane))
+
+    def _whole_numbers(
+        self, name: str, values: NDArray[Any], counts: NDArray[np.int64]
+    ) -> tuple[NDArray[Any], NDArray[np.int64]] | None:
+        """Values of a mask of floating-point numbers, rounded where they are shares."""
+        whole = np.round(values)
+        if np.array_equal(values, whole):
+            return whole.astype(np.int64), counts
+        fractions = values[values != whole]
+        shown = listed([f"{value:.3g}" for value in fractions.tolist()], most=4)
+        if self._soft and values[0] >= 0 and values[-1] <= 1:
+            rounded, where = np.unique(np.floor(values + 0.5), return_inverse=True)
+            return rounded.astype(np.int64), np.bincount(where, counts).astype(np.int64)
+        self._refuse(
+            "mask-fractional",
+            name,
+            f"values with fractions: {shown}" + (", not from 0 to 1" if self._soft else ""),
+            "scale them to shares from 0 to 1"
+            if self._soft
+            else "learn from them as shares with --set data.soft=true, or round them to class "
+            "numbers",
+        )
+        return None
 
     @property
     def forms(self) -> set[Form]:
