@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,12 +39,14 @@ class ValueCounts:
         form: How the file stores them; ``grey3`` is three equal channels.
         values: The values, colours packed as ``0xRRGGBB``.
         counts: Pixels of each value.
+        whole: What the mask is a slice of; else its name.
     """
 
     name: str
     form: Form
     values: NDArray[Any]
     counts: NDArray[np.int64]
+    whole: str
 
 
 class MaskCensus:
@@ -78,12 +80,13 @@ class MaskCensus:
         self.refusals: list[Problem] = []
         self._pieces: list[tuple[int, int, float]] = []
 
-    def add(self, name: str, mask: Image) -> None:
+    def add(self, name: str, mask: Image, *, whole: str | None = None) -> None:
         """Count the values of one mask.
 
         Args:
             name: Its file name, for messages; a JPEG is known by its suffix.
             mask: Values as :func:`~maskwright.io.registry.read_mask` gives them.
+            whole: What the mask is a slice of. Slices of one stack are judged together.
         """
         array = mask.array
         form: Form = "grey"
@@ -125,7 +128,7 @@ class MaskCensus:
                 row = mask.palette[index].tolist() if index < len(mask.palette) else (0, 0, 0)
                 color = (int(row[0]), int(row[1]), int(row[2]))
                 self.palettes_differ |= self.palette.setdefault(index, color) != color
-        self.masks.append(ValueCounts(name, form, values.astype(np.int64), counts))
+        self.masks.append(ValueCounts(name, form, values.astype(np.int64), counts, whole or name))
         if form != "rgb" and len(values) > 3 and len(self._pieces) < _EVIDENCE_MASKS:
             self._pieces.append(_count_pieces(plane))
 
@@ -196,8 +199,15 @@ class MaskCensus:
 
     def same_in_most(self) -> bool:
         """Whether most masks have exactly the same values, as class numbers do."""
-        sets = Counter(tuple(mask.values.tolist()) for mask in self.masks)
-        return max(sets.values()) > len(self.masks) / 2
+        wholes = self._values_of_wholes()
+        sets = Counter(tuple(values.tolist()) for values in wholes)
+        return max(sets.values()) > len(wholes) / 2
+
+    def _values_of_wholes(self) -> list[NDArray[Any]]:
+        by_whole: dict[str, list[NDArray[Any]]] = defaultdict(list)
+        for mask in self.masks:
+            by_whole[mask.whole].append(mask.values)
+        return [np.unique(np.concatenate(several)) for several in by_whole.values()]
 
     def has_tiny_pieces(self) -> bool:
         """Whether most values make up specks, as those of smoothed edges do."""
@@ -217,14 +227,14 @@ class MaskCensus:
             values > FEW_VALUES
             and not self.has_jpeg()
             and self._in_single_pieces()
-            and (len(self.masks) == 1 or not self.same_in_most())
+            and (len({mask.whole for mask in self.masks}) == 1 or not self.same_in_most())
         )
 
     def may_be_objects(self, values: NDArray[Any]) -> bool:
         """Whether few values look like objects numbered from 1 in each mask anew."""
         if not 3 < len(values) <= FEW_VALUES or self.same_in_most():
             return False
-        drawn = [mask.values[mask.values != 0] for mask in self.masks]
+        drawn = [values[values != 0] for values in self._values_of_wholes()]
         numbered = [np.array_equal(v, np.arange(1, len(v) + 1)) for v in drawn]
         return all(numbered) and len({len(v) for v in drawn}) >= 3 and self._in_single_pieces()
 

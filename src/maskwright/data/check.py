@@ -148,7 +148,7 @@ class _Survey:
         self.mask_names[case.name] = name
         if mask.exif_turned:
             self.turned.append(name)
-        self.census.add(name, mask)
+        self.census.add(name, mask, whole=None if case.z is None else str(path))
         self.traits.add_mask(mask)
 
     def _read(self, reader: Callable[[], Read]) -> Read | None:

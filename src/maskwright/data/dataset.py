@@ -142,9 +142,13 @@ def find_cases(
     if cases:
         cases, grouping, sequence = _grouped(root, cases, group_by, problems, layout)
     if slices:
+        stacks = len(cases)
         cases, one_stack = cut_stacks(cases, problems)
         if one_stack:
             sequence, grouping = True, f"slices of one stack: {_BLOCKS}"
+        elif len(cases) > stacks:
+            groups = len({case.group for case in cases})
+            sequence, grouping = False, f"slices of one stack stay together: {groups} groups"
     return Dataset(
         root,
         tuple(cases),
@@ -190,7 +194,7 @@ def _paired_cases(root: Path, problems: list[Problem], skip: bool, layout: _Layo
         layout.labels, layout.ignore = read_class_labels(root, problems)
     rois = find_companions(root, list(pairs), ROI_FOLDERS)
     seconds = find_companions(root, list(pairs), SECOND_OBSERVER_FOLDERS)
-    tell_companions(rois, "only pixels inside its masks count", layout.notes, problems)
+    tell_companions(rois, "where pixels count", layout.notes, problems)
     tell_companions(seconds, "what a second person drew", layout.notes, problems)
     layout.notes += unused_folders(root)
     return [

@@ -185,6 +185,7 @@ def _open_run(path: Path, asked: Asked) -> OpenedNetwork:
         tile=asked.tile,
         levels=asked.levels,
         gate=gate_of(settings, config.data, model),
+        slices=config.data.slices,
     )
     shares = network.fusion.shares() if network.fusion is not None else ()
     return OpenedNetwork(predictor, config.data, Calibration.read(folder), model, shares)
@@ -204,6 +205,7 @@ def _open_file(file: NetworkFile, subject: str, asked: Asked) -> OpenedNetwork:
         scales=settings.scales,
         overlapping=facts.activation == "sigmoid",
         gate=gate_of(settings, facts.data, facts.model),
+        slices=facts.data.slices,
     )
     return OpenedNetwork(predictor, facts.data, Calibration(facts.temperature), facts.model)
 

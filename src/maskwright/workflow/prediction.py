@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from maskwright.predict.predictor import (
     predict_image,
     z_score,
 )
+from maskwright.predict.stack import predict_stack
 from maskwright.progress import Events
 from maskwright.report.figures import write_panels
 from maskwright.report.level_panels import level_panels
@@ -76,6 +78,7 @@ class Predictor:
         gate: Class that the image's label may take away, see
             :func:`maskwright.predict.predictor.gated`.
         levels: Whether the engine gives the levels of the decoder.
+        slices: Whether stacks are predicted slice by slice, by a network of planes.
     """
 
     engine: Engine
@@ -89,6 +92,7 @@ class Predictor:
     overlapping: bool = False
     gate: int | None = None
     levels: bool = False
+    slices: bool = False
 
     @staticmethod
     def build(
@@ -98,6 +102,7 @@ class Predictor:
         tile: int | None = None,
         levels: bool = False,
         gate: int | None = None,
+        slices: bool = False,
     ) -> Predictor:
         """A predictor with the number format that is fastest on this machine.
 
@@ -107,6 +112,7 @@ class Predictor:
             tile: Overrides the largest side of a tile.
             levels: Whether the levels of the decoder are predicted too.
             gate: Class that the image's label may take away.
+            slices: Whether stacks are predicted slice by slice.
         """
         model = network.config
         rule = tile_rule(model, config, tile=tile)
@@ -131,10 +137,13 @@ class Predictor:
             overlapping=model.output == "sigmoid",
             gate=gate,
             levels=levels,
+            slices=slices,
         )
 
     def tiles(self, size: tuple[int, ...]) -> int:
         """How many tiles an image of this size takes, over all predictions of it."""
+        if self.slices and len(size) == 3:
+            return size[0] * self.tiles(size[1:])
         wanted = [each.size for each in passes(size, self.ways, self.scales)]
         if self.ways and self.levels:
             wanted.append(size)
@@ -156,6 +165,9 @@ class Predictor:
             hold: Whether the probabilities of all pixels are kept, as averaging needs them.
             on_tile: Called after each tile.
         """
+        if self.slices and image_CYX.ndim == 4:
+            plane = partial(self.predict, hold=hold, on_tile=on_tile)
+            return predict_stack(plane, image_CYX)
 
         def once(array_CYX: NDArray[Any]) -> ImagePrediction:
             return predict_image(

@@ -18,11 +18,12 @@ from maskwright.data.problem import raise_first_refusal
 from maskwright.data.sampler import PatchSampler, Source
 from maskwright.data.split import (
     Split,
-    check_split,
     read_split,
+    split_by_parts,
     split_cases,
     write_split,
 )
+from maskwright.data.split_check import check_split
 from maskwright.errors import ConfigError
 from maskwright.io.run_folder import RunFolder
 from maskwright.loss_terms import needed_maps
@@ -181,6 +182,7 @@ def _train(
         report.cases,
         label_map=label_map,
         channels=config.model.channels,
+        data=config.data,
         label_of=of_images.label_of if of_images else {},
     )
     numbered = "border_map" in needed_maps(config.train.loss)
@@ -249,7 +251,13 @@ def _split(
             sequence=report.sequence,
         )
     else:
-        split = split_cases(
+        split = split_by_parts(
+            report.cases,
+            seed=seed,
+            validation_share=data.validation_share,
+            sequence=report.sequence,
+            subject=str(report.root),
+        ) or split_cases(
             report.cases,
             seed=seed,
             validation_share=data.validation_share,
@@ -282,7 +290,7 @@ def _sampler(sources: Sequence[Source], config: RunConfig) -> PatchSampler:
 
 
 def _pixels_per_class(sources: Sequence[Source], classes: int) -> tuple[int, ...]:
-    counts_NK = [np.bincount(s.classes_YX.ravel(), minlength=classes) for s in sources]
+    counts_NK = [np.bincount(s.classes_YX.ravel(), minlength=classes)[:classes] for s in sources]
     return tuple(int(n) for n in np.sum(counts_NK, axis=0))
 
 
