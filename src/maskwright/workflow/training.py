@@ -71,7 +71,8 @@ def train(
     """Train a U-Net on a folder of images and masks, score it on held-out images, write a report.
 
     Args:
-        data: Folder with ``images/`` and ``masks/``, or one of the other known layouts.
+        data: Folder with ``images/`` and ``masks/``, one of the other known layouts, or a
+            manifest, see :mod:`maskwright.data.manifest`.
         out: Run folder to make.
         minutes: Time budget; the number of steps follows from the measured time of one.
         steps: Number of updates instead.
@@ -81,12 +82,14 @@ def train(
             the classes differ, its first one is adapted where the channels do.
         settings: ``key=value`` for any field of the configuration.
         seed: Seed of everything random.
-        split: JSON file that says which image is for training, validation and test.
+        split: JSON file that says which image is for training, validation and test; by default
+            the column ``split`` of a manifest, else drawn.
         group_by: Regular expression that names what must not be split, such as a patient.
         objects: Whether mask values number objects; recognised by default.
         labels: ``name=value,name=value`` in class order, the background first.
         image_labels: A CSV file with the columns ``image`` and ``label``, or ``contains:NAME``: the
-            network then also learns to say the class of the whole image.
+            network then also learns to say the class of the whole image. By default the column
+            ``image_label`` of a manifest, where there is one; ``none`` leaves it out.
         resume: Go on with the run in ``out``; its own configuration and split hold.
         events: Where progress is told.
 
