@@ -107,8 +107,7 @@ def find_cases(
         [('a', 'a_seg.png')]
     """
     root = Path(root)
-    manifest = find_manifest(root)
-    if not root.is_dir() and (manifest is None or not root.exists()):
+    if not root.is_dir() and not (root.is_file() and root.suffix.lower() == ".csv"):
         raise DataError(
             "data-folder",
             str(root),
@@ -119,6 +118,7 @@ def find_cases(
     problems: list[Problem] = []
     layout = _Layout()
     try:
+        manifest = find_manifest(root)
         if manifest is not None:
             cases, layout.grouped = read_manifest(manifest, problems, skip=skip_unpaired)
         elif is_object_layout(root):
@@ -137,7 +137,6 @@ def find_cases(
         )
         return Dataset(root, (), tuple(problems))
     cases.sort(key=lambda case: naming.natural_key(case.name))
-    check_number(root, cases, problems, slices=slices)
     grouping, sequence = "", False
     if cases:
         cases, grouping, sequence = _grouped(root, cases, group_by, problems, layout)
@@ -149,6 +148,7 @@ def find_cases(
         elif len(cases) > stacks:
             groups = len({case.group for case in cases})
             sequence, grouping = False, f"slices of one stack stay together: {groups} groups"
+    check_number(root, cases, problems)
     return Dataset(
         root,
         tuple(cases),

@@ -121,25 +121,22 @@ def pair_files(
     return pairs
 
 
-def check_number(
-    root: Path, cases: Sequence[Case], problems: list[Problem], *, slices: bool
-) -> None:
+def check_number(root: Path, cases: Sequence[Case], problems: list[Problem]) -> None:
     """Refuse what is too little to learn from and to check on.
 
     Args:
         root: The folder, for messages.
         cases: All cases.
         problems: Takes the refusal.
-        slices: Whether the slices of a stack count one by one.
 
     Example:
         >>> problems = []
-        >>> check_number(Path("data"), [], problems, slices=False)
+        >>> check_number(Path("data"), [], problems)
         >>> problems[0].code
         'one-case'
     """
     refused = any(problem.level == "refuse" for problem in problems)
-    if len(cases) > 1 or (slices and cases) or (refused and not cases):
+    if len(cases) > 1 or (refused and not cases):
         return
     problems.append(
         Problem(
