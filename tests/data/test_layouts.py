@@ -247,6 +247,17 @@ def test_a_mask_with_other_slices_than_its_image_is_refused(tmp_path: Path) -> N
     assert _problems(report)["slice-missing"] == "refuse"
 
 
+def test_empty_slices_at_the_ends_of_a_stack_are_no_copies(tmp_path: Path) -> None:
+    image, mask = np.zeros((2, 6, 12, 16), np.uint8)
+    image[2:5] = _noise(0, 3, 12, 16)
+    mask[3, 2:8, 3:9] = 1
+    _save(tmp_path / "images/v.nii.gz", image)
+    _save(tmp_path / "masks/v.nii.gz", mask)
+    report = check_dataset(tmp_path, DataConfig(slices=True))
+    assert _problems(report) == {"mask-empty": "warn", "image-constant": "warn"}
+    assert len({case.group for case in report.cases}) == 6
+
+
 def test_a_stack_that_changes_on_disk_is_read_again(tmp_path: Path) -> None:
     root = _stacks(tmp_path, 1)
     case = find_cases(root, slices=True).cases[0]

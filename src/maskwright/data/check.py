@@ -149,7 +149,7 @@ class _Survey:
         if mask.exif_turned:
             self.turned.append(name)
         self.census.add(name, mask, whole=None if case.z is None else str(path))
-        self.traits.add_mask(mask)
+        self.traits.add_mask(case, mask)
 
     def _read(self, reader: Callable[[], Read]) -> Read | None:
         try:
@@ -223,7 +223,7 @@ class _Survey:
                     "export the mask in the space of its image, or resample it there",
                 )
             )
-        elif _same_pixels(image.array, mask.array):
+        elif _same_pixels(image.array, mask.array) and mask.array.min() != mask.array.max():
             self.problems.append(
                 Problem(
                     "mask-is-image",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -74,13 +74,14 @@ class Traits:
         if image.channels == 3 and not case.more and not grey:
             self._means_C.append(_sampled(image.array).mean(1, dtype=np.float64))
 
-    def add_mask(self, mask: Image) -> None:
+    def add_mask(self, case: Case, mask: Image) -> None:
         """Look at a mask; objects are counted where there are more than a few numbers."""
         plane = mask.array[0]
         if len(mask.array) == 1 and plane.dtype.kind in "iu":
             found = _objects_of(plane)
             if found is not None:
-                self._objects.append(found)
+                # A slice lacks the objects of the others.
+                self._objects.append(replace(found, gaps=found.gaps and case.z is None))
 
     def add_pair(self, image: Image, mask: Image) -> None:
         """Look at an image together with its mask, which has the same size."""
