@@ -25,7 +25,7 @@ from maskwright.data.problem import Problem, listed
 from maskwright.errors import DataError
 from maskwright.io.channels import read_channels
 from maskwright.io.image import Image
-from maskwright.io.registry import SUFFIXES, VOLUME_SUFFIXES, image_stem, image_suffix
+from maskwright.io.registry import SUFFIXES, image_stem, is_volume
 
 __all__ = ["Case", "Dataset", "Problem", "find_cases", "group_cases"]
 
@@ -154,7 +154,7 @@ def find_cases(root: Path, *, group_by: str | None = None, skip_unpaired: bool =
         Case(name, images[name][0], pairs[name], groups[name], images[name][1:]) for name in names
     )
     # Volumes with consecutive numbers are subjects, not slices.
-    volumes = any(image_suffix(case.image) in VOLUME_SUFFIXES for case in cases)
+    volumes = any(is_volume(case.image) for case in cases)
     sequence = group_by is None and naming.is_sequence(names) and not volumes
     if sequence:
         grouping = "consecutive slices: each part of a split is a block, as neighbours are alike"
