@@ -36,7 +36,7 @@ from maskwright.data.pairing import LAYOUT, check_number, pair_files
 from maskwright.data.problem import Problem, listed
 from maskwright.data.slices import cut_stacks
 from maskwright.errors import DataError
-from maskwright.io.registry import SUFFIXES, VOLUME_SUFFIXES, image_stem, image_suffix
+from maskwright.io.registry import SUFFIXES, image_stem, is_volume
 
 __all__ = ["Case", "Dataset", "Problem", "find_cases", "group_cases"]
 
@@ -260,7 +260,7 @@ def _grouped(
         return cases, f"{groups} groups, as the manifest says", False
     groups_of, grouping = group_cases(root, names, group_by, problems)
     # Volumes with consecutive numbers are subjects, not slices.
-    volumes = any(image_suffix(case.image) in VOLUME_SUFFIXES for case in cases)
+    volumes = any(is_volume(case.image) for case in cases)
     sequence = group_by is None and naming.is_sequence(names) and not volumes
     if sequence:
         grouping = f"consecutive slices: {_BLOCKS}"

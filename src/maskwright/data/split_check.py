@@ -93,5 +93,10 @@ def _across(
 
 
 def _digest_file(path: Path) -> str:
+    """The digest of a file, or of all files of a folder that is one image."""
+    if path.is_dir():
+        files = sorted(inside for inside in path.rglob("*") if inside.is_file())
+        names = [f"{file.relative_to(path).as_posix()} {_digest_file(file)}" for file in files]
+        return hashlib.sha256("\n".join(names).encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
