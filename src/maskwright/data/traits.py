@@ -188,9 +188,11 @@ class Traits:
         touching = sum(objects.touching for objects in self._objects)
         gaps = sum(objects.gaps for objects in self._objects)
         told = f"{sum(counts)} objects, {min(counts)} to {max(counts)} a mask"
+        if gaps:
+            told += f" (with gaps in the numbers of {gaps} of {len(counts)} masks)"
         if touching:
             told += f"; {touching} of them touch another"
-        return told + (f"; numbers with gaps in {gaps} masks" if gaps else "")
+        return told
 
 
 def _objects_of(plane_S: NDArray[Any]) -> _Objects | None:
