@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -86,7 +86,7 @@ def predict_large(
             on_tile=progress.ticks(case.paths[0].name),
         )
     progress.busy("Writing the mask")
-    image_L = np.array([note for note in store.notes() if note]).sum(0)
+    image_L = _summed(store.notes())
     counts_K = _counts(store, lambda classes: counted(classes, labels))
     gate = predictor.gate
     emptied = gate is not None and bool(image_L[1] < ABSENT_BELOW) and bool(counts_K[gate])
@@ -106,9 +106,7 @@ def predict_large(
     values = record(case.paths[0], case.file, counts_K, labels)
     values["tiling"] = {**fitted.settings(), "from_file": True}
     if image_L.size:
-        values["image_label"] = image_label(
-            network.image_class_names, np.asarray(image_L, np.float32)
-        )
+        values["image_label"] = image_label(network.image_class_names, image_L)
     if gate is not None:
         values["gated"] = emptied
     return values
@@ -141,6 +139,12 @@ def _measured(
     return measured
 
 
+def _summed(notes: Sequence[tuple[float, ...]]) -> NDArray[np.float32]:
+    """Probabilities of the classes of whole images; empty where the network gives none."""
+    kept = [note for note in notes if note]
+    return np.array(kept).sum(0).astype(np.float32) if kept else np.empty(0, np.float32)
+
+
 def _counts(
     store: LabelStore, count: Callable[[NDArray[np.uint8]], NDArray[np.int64]]
 ) -> NDArray[np.int64]:
@@ -148,4 +152,5 @@ def _counts(
     first, *rest = store.shape
     height = store.chunks[0] * max(1, _COUNTED_PX // (store.chunks[0] * math.prod(rest)))
     blocks = blocks_of((first, *rest), (height, *rest))
-    return np.stack([count(store.read(block)) for block in blocks]).sum(0)
+    counts_K: NDArray[np.int64] = np.stack([count(store.read(block)) for block in blocks]).sum(0)
+    return counts_K

@@ -145,7 +145,8 @@ def tell_parts(cases: Sequence[Case], asked: bool, events: Events) -> None:
             continue
         size = " × ".join(f"{length:,}" for length in case.size)
         how = "tile by tile from its file" if case.streams else "in memory"
-        tiles = f"{case.fit.tiles:,} {'overlapping ' * case.fit.averaged}tiles"
+        kind = "overlapping tiles" if case.fit.averaged else "tiles"
+        tiles = f"{case.fit.tiles:,} {kind}" if case.fit.tiles > 1 else "one tile"
         events.send(
             "message",
             text=f"{case.paths[0].name} ({size} pixels) is predicted {how}, in {tiles} of at most "
