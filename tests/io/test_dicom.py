@@ -152,6 +152,8 @@ def test_folders_of_slices_are_found_as_images(tmp_path: Path) -> None:
         _series(tmp_path / "images" / name)
     assert [path.name for path in find_images([tmp_path])] == ["p9", "p10"]
     assert find_images([tmp_path / "images" / "p9"]) == [tmp_path / "images" / "p9"]
+    write_mask(tmp_path / "images" / "p9" / "x.png", Image(np.ones((1, 5, 5), np.uint8)))
+    assert [path.name for path in find_images([tmp_path / "images" / "p9"])] == ["x.png"]
 
 
 def test_damaged_slices_end_in_our_errors(tmp_path: Path) -> None:

@@ -89,7 +89,10 @@ def train(
     labels: Labels = None,
     image_labels: Annotated[
         str | None,
-        typer.Option(help="Class of each whole image: labels.csv, or contains:NAME of a class."),
+        typer.Option(
+            help="Class of each whole image: labels.csv, or contains:NAME of a class.",
+            show_default="column image_label of a manifest; none leaves it out",
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     quiet: Quiet = False,

@@ -200,6 +200,11 @@ def is_zarr(folder: Path) -> bool:
     return any(os.path.isfile(folder / name) for name in ZARR_FILES)
 
 
+def is_series(folder: Path) -> bool:
+    """Whether a folder holds DICOM slices, and no images of other formats."""
+    return is_dicom(folder) and not any(suffix_of(path) in BY_SUFFIX for path in folder.iterdir())
+
+
 def format_of(path: Path) -> Format:
     """The format of a file, once its suffix is known and its first bytes agree with it.
 
@@ -209,7 +214,7 @@ def format_of(path: Path) -> Format:
     """
     if is_zarr(path):
         return BY_SUFFIX[".zarr"]
-    if is_dicom(path):
+    if is_series(path):
         return _DICOM
     start = first_bytes(hdf5.split_dataset(path)[0])
     found = next((format_ for format_ in FORMATS if format_.begins(start)), None)

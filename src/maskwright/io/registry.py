@@ -6,16 +6,17 @@ to the format its suffix names, and the size it declares is one a computer can h
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from maskwright.errors import OutputError
-from maskwright.io.dicom import is_dicom
+from maskwright.errors import MaskwrightError, OutputError
 from maskwright.io.durable import replace_file, replace_folder
 from maskwright.io.formats import (
     BY_SUFFIX,
     FORMATS,
     READABLE,
     format_of,
+    is_series,
     is_zarr,
     stem_of,
     suffix_of,
@@ -36,6 +37,7 @@ __all__ = [
     "is_image",
     "is_image_folder",
     "is_jpeg",
+    "is_volume",
     "mask_suffix",
     "read_header",
     "read_image",
@@ -250,7 +252,7 @@ def is_image_folder(path: Path) -> bool:
         >>> is_image_folder(Path("images"))
         False
     """
-    return is_zarr(Path(path)) or is_dicom(Path(path))
+    return is_zarr(Path(path)) or is_series(Path(path))
 
 
 def is_image(path: Path) -> bool:
@@ -260,7 +262,26 @@ def is_image(path: Path) -> bool:
         >>> is_image(Path("a.h5:/raw")), is_image(Path("notes.txt"))
         (True, False)
     """
-    return image_suffix(path) in SUFFIXES or is_image_folder(path)
+    if os.path.isdir(path):
+        return is_image_folder(path) or image_suffix(path).endswith(".zarr")
+    return image_suffix(path) in SUFFIXES
+
+
+def is_volume(path: Path) -> bool:
+    """Whether a file holds a volume: by its suffix, else by its header where that can be read.
+
+    Example:
+        >>> is_volume(Path("a.nii.gz")), is_volume(Path("a.png"))
+        (True, False)
+    """
+    suffix = image_suffix(path)
+    format_ = BY_SUFFIX.get(suffix)
+    if format_ is not None and not (format_.holds_planes and format_.holds_volumes):
+        return format_.holds_volumes
+    try:
+        return len(read_header(path).size) == 3
+    except MaskwrightError:
+        return False
 
 
 def file_of(path: Path) -> Path:

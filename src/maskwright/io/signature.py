@@ -22,6 +22,7 @@ _FOREIGN = (
     (0, b"8BPS", "Photoshop"),
     (0, b"\x93NUMPY", "NumPy"),
     (0, b"PK\x03\x04", "ZIP"),
+    (0, b"PK\x05\x06", "ZIP"),
     (0, b"\x1f\x8b", "gzip"),
     (0, b"\x89HDF", "HDF5"),
     (128, b"DICM", "DICOM"),

@@ -18,7 +18,7 @@ from maskwright.evaluate.case import CaseScore
 from maskwright.evaluate.summary import Summary, summarise
 from maskwright.io.arrays import is_label_path, open_labels
 from maskwright.io.durable import write_text
-from maskwright.io.registry import VOLUME_SUFFIXES, image_suffix
+from maskwright.io.registry import is_volume
 from maskwright.io.table import write_table
 from maskwright.progress import Events
 from maskwright.workflow.masks import mask_files, pair, understand
@@ -181,7 +181,7 @@ def evaluate(
     problems: list[Problem] = []
     groups, _ = group_cases(Path(truth), list(truths), group_by, problems)
     raise_first_refusal(problems, expected="a group for every name")
-    volumes = any(image_suffix(path) in VOLUME_SUFFIXES for path in truths.values())
+    volumes = any(is_volume(path) for path in truths.values())
     if group_by is None and naming.is_sequence(list(truths)) and not volumes:
         groups = dict.fromkeys(truths, naming.STACK)
         events.send("message", text=ONE_STACK)

@@ -190,6 +190,7 @@ def _open_run(path: Path, asked: Asked) -> OpenedNetwork:
         tile=asked.tile,
         levels=asked.levels,
         gate=gate_of(settings, config.data, model),
+        slices=config.data.slices,
     )
     shares = network.fusion.shares() if network.fusion is not None else ()
     return OpenedNetwork(predictor, config.data, Calibration.read(folder), model, shares)
@@ -211,6 +212,7 @@ def _open_file(file: NetworkFile, subject: str, asked: Asked) -> OpenedNetwork:
         overlapping=facts.activation == "sigmoid",
         gate=gate_of(settings, facts.data, facts.model),
         tiling=tiling,
+        slices=facts.data.slices,
     )
     return OpenedNetwork(predictor, facts.data, Calibration(facts.temperature), facts.model)
 

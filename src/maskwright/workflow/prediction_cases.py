@@ -90,7 +90,8 @@ def _case(
     trusted_px: int,
 ) -> Case:
     header = read_header(paths[0])
-    if predictor.tiling is None or predictor.normalise is not z_score:
+    by_slices = predictor.slices and len(header.size) == 3
+    if by_slices or predictor.tiling is None or predictor.normalise is not z_score:
         return Case(name, paths, file, header.size, predictor.rule)
     shape = (max(len(paths), header.channels), *header.size)
     fitted = fit(predictor.tiling, shape, np.dtype(header.dtype), memory, subject=str(paths[0]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from maskwright.predict.predictor import (
     predict_image,
     z_score,
 )
+from maskwright.predict.stack import predict_stack
 from maskwright.workflow.prediction_plan import Tiling, tiling_of
 
 _MEASURED_PX = {2: 256, 3: 32}
@@ -46,6 +48,7 @@ class Predictor:
         gate: Class that the image's label may take away, see
             :func:`maskwright.predict.predictor.gated`.
         levels: Whether the engine gives the levels of the decoder.
+        slices: Whether stacks are predicted slice by slice, by a network of planes.
         tiling: How tiles can be chosen for an image, for a network whose layers are known.
     """
 
@@ -60,6 +63,7 @@ class Predictor:
     overlapping: bool = False
     gate: int | None = None
     levels: bool = False
+    slices: bool = False
     tiling: Tiling | None = None
 
     @staticmethod
@@ -70,6 +74,7 @@ class Predictor:
         tile: int | None = None,
         levels: bool = False,
         gate: int | None = None,
+        slices: bool = False,
     ) -> Predictor:
         """A predictor with the number format that is fastest on this machine.
 
@@ -79,6 +84,7 @@ class Predictor:
             tile: Overrides the largest side of a tile.
             levels: Whether the levels of the decoder are predicted too.
             gate: Class that the image's label may take away.
+            slices: Whether stacks are predicted slice by slice.
         """
         model = network.config
         tiling = tiling_of(model, config, tile=tile)
@@ -104,6 +110,7 @@ class Predictor:
             overlapping=model.output == "sigmoid",
             gate=gate,
             levels=levels,
+            slices=slices,
             tiling=tiling,
         )
 
@@ -114,6 +121,8 @@ class Predictor:
             size: Size of the image.
             rule: How it is tiled, by default the predictor's own rule.
         """
+        if self.slices and len(size) == 3:
+            return size[0] * self.tiles(size[1:], rule)
         wanted = [each.size for each in passes(size, self.ways, self.scales)]
         if self.ways and self.levels:
             wanted.append(size)
@@ -137,6 +146,9 @@ class Predictor:
             hold: Whether the probabilities of all pixels are kept, as averaging needs them.
             on_tile: Called after each tile.
         """
+        if self.slices and image_CYX.ndim == 4:
+            plane = partial(self.predict, rule=rule, hold=hold, on_tile=on_tile)
+            return predict_stack(plane, image_CYX)
 
         def once(array_CYX: NDArray[Any]) -> ImagePrediction:
             return predict_image(
