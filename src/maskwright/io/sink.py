@@ -6,6 +6,7 @@
         settings.json    what is being written; another prediction does not go on with it
         labels.zarr/     the class ids
         journal.jsonl    one line a block, written once the block's chunks are on the disk
+        mask/            the mask while it is written, at the end
 
 A block counts as written when its line in the journal is complete, and the line follows the
 chunks: what a kill leaves between the two is written again.

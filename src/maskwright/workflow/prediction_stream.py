@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from maskwright.data.intensity import Intensity
 from maskwright.data.labels import LabelMap
 from maskwright.io.channels import open_channels
+from maskwright.io.durable import make_folder, replace_file, replace_folder
 from maskwright.io.image import Image
 from maskwright.io.large_mask import blocks_of, write_large_mask
 from maskwright.io.sink import LabelStore, unfinished_folder
@@ -104,9 +106,12 @@ def predict_large(
             classes = np.where(classes == gate, np.uint8(0), classes)
         return labels.decode(classes)
 
-    write_large_mask(
-        case.file, case.size, read, spacing_mm=source.spacing_mm, geometry=source.geometry
-    )
+    # Beside the class ids first, so that a kill leaves nothing in the folder of the masks.
+    whole = store.folder / "mask" / case.file.name
+    make_folder(whole.parent, subject=str(case.file))
+    write_large_mask(whole, case.size, read, spacing_mm=source.spacing_mm, geometry=source.geometry)
+    with (replace_folder if whole.is_dir() else replace_file)(case.file) as temporary:
+        os.replace(whole, temporary)
     values = record(case.paths[0], case.file, counts_K, labels)
     values["tiling"] = {**fitted.settings(), "from_file": True}
     if image_L.size:
