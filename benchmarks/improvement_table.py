@@ -164,7 +164,7 @@ def _head(results: Results) -> str:
     lines = [
         "# Improvements, one by one",
         f"Each network was trained for as many updates as fit {results['seconds']:g} seconds of "
-        f"one thread, with {_count(seeds, 'seed')}; "
+        f"one thread, where nothing else is said, with {_count(seeds, 'seed')}; "
         "how long an update takes was measured beforehand, the variants in turns.",
         "Figures are mean ± standard deviation over the seeds. A variant helps or hurts only if "
         "the differences to the baseline have the same sign for all seeds and their mean exceeds "
@@ -261,7 +261,10 @@ def _facts(facts: Mapping[str, Any]) -> str:
         )
     if own["split_by_seed"]:
         text += " Every seed keeps other images for the test; these are the numbers of the first."
-    return f"{text} An update of the baseline takes {facts['step_s']:.3f} s."
+    return (
+        f"{text} Trained for {facts['seconds']:g} seconds; an update of the baseline takes "
+        f"{facts['step_s']:.3f} s."
+    )
 
 
 def _sizes(name: str, results: Results) -> str:

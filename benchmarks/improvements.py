@@ -53,7 +53,7 @@ VARIANTS: Mapping[str, tuple[str, ...]] = {
 }
 SETS_OF_PART = {
     "improvements": tuple(DATA_SETS),
-    "scales": ("nuclei", "vessels"),
+    "scales": ("nuclei",),
     "border": ("nuclei",),
 }
 VARIANTS_OF_PART = {
@@ -72,6 +72,7 @@ class Comparison:
     Args:
         prepared: The data set on disk.
         variants: The variants asked for, those that are refused left out.
+        seconds: The time each of them is trained.
         parts: The parts asked for.
         facts: What is known of it, for the tables.
         steps: Updates of each variant.
@@ -79,6 +80,7 @@ class Comparison:
 
     prepared: Prepared
     variants: list[str]
+    seconds: float
     parts: list[str]
     facts: dict[str, Any] = field(default_factory=dict)
     steps: dict[str, int] = field(default_factory=dict)
@@ -136,10 +138,10 @@ def measure_steps(
         write_text(path, json.dumps(known, indent=1) + "\n")
     comparison.variants = [v for v in comparison.variants if v in known["ratios"]]
     comparison.steps = {
-        variant: max(1, round(arguments.seconds / (known["step_s"] * ratio)))
+        variant: max(1, round(comparison.seconds / (known["step_s"] * ratio)))
         for variant, ratio in known["ratios"].items()
     }
-    comparison.facts = {"facts": prepared.facts, **known}
+    comparison.facts = {"facts": prepared.facts, "seconds": comparison.seconds, **known}
 
 
 def compare(arguments: argparse.Namespace, folder: Path) -> list[Comparison]:
@@ -166,7 +168,7 @@ def compare(arguments: argparse.Namespace, folder: Path) -> list[Comparison]:
                 known.parent.mkdir(parents=True, exist_ok=True)
                 write_text(known, json.dumps(fastest_numerics(prepared, settings)) + "\n")
             numerics = tuple(json.loads(known.read_text(encoding="utf-8")))
-        comparison = Comparison(prepared, chosen, parts)
+        comparison = Comparison(prepared, chosen, arguments.seconds * prepared.data.longer, parts)
         measure_steps(comparison, numerics, folder, arguments)
         comparison.facts["numerics"] = numerics
         comparisons.append(comparison)
@@ -182,8 +184,8 @@ def run_all(
         prepared = comparison.prepared
         numerics = comparison.facts["numerics"]
         settings = settings_of(prepared, VARIANTS[variant], numerics)
-        steps, seconds = comparison.steps[variant], arguments.seconds
-        return Job(prepared, variant, settings, rate, seed, steps, seconds, folder)
+        steps = comparison.steps[variant]
+        return Job(prepared, variant, settings, rate, seed, steps, comparison.seconds, folder)
 
     searches = [
         job(comparison, variant, rate, 0)

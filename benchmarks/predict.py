@@ -21,7 +21,7 @@ from maskwright import geometry
 from maskwright.config import ModelConfig, PredictConfig
 from maskwright.nn.unet import UNet, build_unet
 from maskwright.tiling import read_mirrored
-from maskwright.workflow.prediction import Predictor
+from maskwright.workflow.predictor import Predictor
 from measuring import median_ratio, take_turns, write_results
 
 

@@ -155,6 +155,7 @@ def _run(variant: str, seed: int, dice: float, images: int = 6) -> dict[str, Any
 def _results(runs: list[dict[str, Any]]) -> dict[str, Any]:
     facts = {
         "facts": {"training_images": 8, "test_images": 6, "split_by_seed": False},
+        "seconds": 60.0,
         "step_s": 0.5,
         "refused": {"a": "no such labels"},
         "validation_dice": {"b": {}},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from maskwright.nn.presets import preset
 from maskwright.nn.unet import UNet, build_unet
 from maskwright.predict.engine import torch_engine
 from maskwright.predict.predictor import Found, predict_image
-from maskwright.tiling import Interval, TileRule, mirror_index, read_mirrored
+from maskwright.tiling import BlendRule, Interval, TileRule, mirror_index, read_mirrored
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +67,8 @@ def test_every_tile_is_legal_no_larger_than_asked_and_on_the_grid(
     axis: Axis, tile_px: int, mirror_px: int, size: int, exact: bool
 ) -> None:
     loss = axis.border_loss
-    tiles = TileRule((axis,), tile_px, mirror_px, exact).cover((size,))
+    rule = TileRule if exact else BlendRule
+    tiles = rule((axis,), tile_px, mirror_px).cover((size,))
     phases = {(tile.read[0].start + loss) % axis.step for tile in tiles}
     assert phases == {0}
     for tile in tiles:
@@ -208,14 +210,46 @@ def test_means_over_the_tile_make_the_result_depend_on_how_tiles_are_cut(
     assert np.abs(found - whole).max() > 1e-3
 
 
-def test_networks_whose_tiles_disagree_anyway_take_a_quarter_of_a_tile_as_context() -> None:
-    axes = geometry.axes_of(preset("isensee2021").model)
-    assert {axis.halo for axis in axes} == {640}
-    with pytest.raises(SizeError, match="at least 1408 px"):
-        TileRule(axes, 1024, 32).cover((3000, 3000))
-    middle = TileRule(axes, 1024, 32, exact=False).cover((3000, 3000))[7]
-    assert [read.size for read in middle.read] == [1024, 1024]
-    assert [crop.start for crop in middle.crop] == [256, 256]
+@settings(max_examples=100, deadline=None)
+@given(
+    AXES, AXES, st.integers(70, 300), st.integers(0, 40), st.integers(1, 700), st.integers(1, 90)
+)
+def test_the_weights_of_averaged_tiles_sum_to_one_at_every_pixel(
+    rows: Axis, columns: Axis, tile_px: int, mirror_px: int, height: int, width: int
+) -> None:
+    tile = tuple(
+        axis.next_legal(max(tile_px, axis.step + 2 * axis.border_loss)) + 1
+        for axis in (rows, columns)
+    )
+    total = np.zeros((height, width))
+    tiles = BlendRule((rows, columns), tile, mirror_px).cover((height, width))
+    for each in tiles:
+        weights = each.weights or tuple(np.ones(write.size) for write in each.write)
+        total[each.write_slices] += np.outer(*weights)
+    np.testing.assert_allclose(total, 1, atol=1e-6)
+    assert sum(each.area for each in tiles) == pytest.approx(height * width, rel=1e-6)
+
+
+def test_averaged_tiles_overlap_by_at_least_half() -> None:
+    axis = Axis((3,) * 4, (2,) * 3)
+    tiles = BlendRule((axis,), 128, 32).cover((1000,))
+    starts = [tile.read[0].start for tile in tiles]
+    assert starts[0] == -32
+    assert tiles[-1].read[0].stop == 1000 + 32
+    assert max(after - before for before, after in pairwise(starts)) <= 64
+
+
+def test_an_image_that_fits_into_a_tile_is_one_tile_for_both_rules() -> None:
+    axes = (Axis((3,) * 4, (2,) * 3),) * 2
+    exact, averaged = (rule(axes, 512, 32).cover((300, 211)) for rule in (TileRule, BlendRule))
+    assert exact == averaged
+    assert averaged[0].weights is None
+
+
+def test_a_tile_smaller_than_the_network_takes_is_refused() -> None:
+    axis = Axis((3,) * 5, (2,) * 4, padding="valid")
+    with pytest.raises(SizeError, match="at least 204 px, since 92 px"):
+        BlendRule((axis,), 64, 0).cover((500,))
 
 
 def test_whole_image_prediction_is_the_network_on_the_mirrored_image() -> None:

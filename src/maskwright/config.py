@@ -40,8 +40,16 @@ class DataConfig(_Section):
             instead of refused.
         group_by: Regular expression whose first group (or whole match) names what must not be
             split, such as a patient; ``None`` means: recognise it.
-        roi: Which pixels count in scores: ``auto`` those inside the masks of a folder such as
-            ``roi/`` where there is one, ``disc`` the lit disc of a fundus photograph, ``none`` all.
+        roi: Which pixels count: ``auto`` those inside the masks of a folder such as ``roi/`` where
+            there is one, in training and in scores; ``disc`` those in the lit disc of a fundus
+            photograph, in scores only; ``none`` all.
+        ignore: Mask value of pixels that do not count, neither in training nor in scores; colours
+            as ``0xRRGGBB``.
+        soft: Whether mask values between two classes are shares of them, as probabilities or the
+            mean of several annotators are.
+        annotators: What to learn where a second observer drew too: the ``first`` one's masks, or
+            the ``mean`` of both.
+        slices: Whether each slice of a stack is an image of its own.
         validation_share: Share of the groups kept from training to choose the best weights.
         test_share: Share of the groups never seen in training.
     """
@@ -52,6 +60,10 @@ class DataConfig(_Section):
     skip_unpaired: bool = False
     group_by: str | None = None
     roi: Literal["auto", "disc", "none"] = "auto"
+    ignore: Annotated[int, Field(ge=0)] | None = None
+    soft: bool = False
+    annotators: Literal["first", "mean"] = "first"
+    slices: bool = False
     image_labels: str = ""
     image_class_names: tuple[str, ...] = ()
     validation_share: Share = 0.1

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
+
+_UNKNOWN = "-:--:--"
 
 Event = dict[str, Any]
 Listener = Callable[[Event], None]
@@ -100,6 +103,46 @@ def read_events(path: Path) -> list[Event]:
     return events[::-1]
 
 
+class TimeLeft:
+    """How long something still takes, from its first step on.
+
+    The mean of all steps, and of the last ones where they have become slower or faster:
+    t = (1 − a) t + a Δt with a = max(1/n, 0.1).
+
+    Args:
+        begun_s: When it began.
+
+    Example:
+        >>> left = TimeLeft(0.0)
+        >>> left.after(0, 100, 0.0), left.after(1, 100, 2.0), left.after(3, 100, 6.0)
+        ('-:--:--', '0:03:18', '0:03:14')
+    """
+
+    def __init__(self, begun_s: float) -> None:
+        self._last_s = begun_s
+        self._done = 0.0
+        self._each_s = 0.0
+
+    def after(self, done: float, total: float | None, now_s: float) -> str:
+        """What is left as hours, minutes and seconds.
+
+        Args:
+            done: Steps that are done.
+            total: All steps, ``None`` where that is unknown.
+            now_s: What the clock says.
+        """
+        if done < self._done:
+            self._done, self._last_s = done, now_s
+        elif done > self._done:
+            steps = done - self._done
+            weight = max(steps / done, 1 - 0.9**steps)
+            self._each_s += weight * ((now_s - self._last_s) / steps - self._each_s)
+            self._done, self._last_s = done, now_s
+        if total is None or not self._each_s:
+            return _UNKNOWN
+        return str(timedelta(seconds=round(self._each_s * max(0.0, total - done))))
+
+
 class TerminalBar:
     """Shows events to a person: bars with the time left, findings as lines above them.
 
@@ -121,7 +164,6 @@ class TerminalBar:
             Progress,
             TextColumn,
             TimeElapsedColumn,
-            TimeRemainingColumn,
         )
 
         self._quiet = quiet
@@ -132,7 +174,7 @@ class TerminalBar:
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("left"),
-            TimeRemainingColumn(elapsed_when_finished=False),
+            TextColumn("{task.fields[left]}"),
             TextColumn("{task.fields[note]}", markup=False),
             console=self._console,
             transient=True,
@@ -140,6 +182,7 @@ class TerminalBar:
         )
         self._task: Any = None
         self._doing = ""
+        self._left = TimeLeft(0.0)
         self._loss: float | None = None
         self._dice: float | None = None
 
@@ -169,9 +212,10 @@ class TerminalBar:
         if doing != self._doing:
             if self._task is not None:
                 self._progress.remove_task(self._task)
-            self._task = self._progress.add_task(doing, total=total, note=note)
-            self._doing = doing
-        self._progress.update(self._task, completed=done, total=total, note=note)
+            self._task = self._progress.add_task(doing, total=total, note=note, left=_UNKNOWN)
+            self._doing, self._left = doing, TimeLeft(time.monotonic())
+        left = self._left.after(done, total, time.monotonic())
+        self._progress.update(self._task, completed=done, total=total, note=note, left=left)
 
     def _on_stage(self, event: Event) -> None:
         self._say(f"\n{event['text']}", style="bold")
@@ -188,6 +232,10 @@ class TerminalBar:
 
     def _on_busy(self, event: Event) -> None:
         self._advance(event["text"], 0, None)
+
+    def _on_start(self, event: Event) -> None:
+        if event.get("tiles"):
+            self._advance("Predicting tiles", 0, event["tiles"])
 
     def _on_tile(self, event: Event) -> None:
         self._advance("Predicting tiles", event["number"], event["tiles"], event["name"])

@@ -12,12 +12,21 @@ The kept parts of neighbouring tiles touch and never overlap. Every ``read`` sta
 grid of the poolings, so a pixel is pooled with the same neighbours whichever tile computes it:
 with the context that :class:`maskwright.geometry.Axis` counts all tilings agree, without seams.
 Axes are independent of each other, so images and volumes are tiled alike.
+
+A network that takes means over its whole input agrees for no tiling, and in volumes an exact
+context can be wider than what is left of a tile. Their tiles overlap by half, and each counts by
+a Gaussian around its centre (:class:`BlendRule`)::
+
+    weight  ▁▂▅▇█▇▅▂▁                 the weights of a pixel sum to one
+                ▁▂▅▇█▇▅▂▁
+                    ▁▂▅▇█▇▅▂▁
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
@@ -46,6 +55,10 @@ class Interval:
         return slice(self.start, self.stop)
 
 
+Part = tuple[Interval, Interval, Interval]
+"""Read, crop and write along one axis."""
+
+
 @dataclass(frozen=True)
 class Tile:
     """One tile of a cover.
@@ -54,11 +67,20 @@ class Tile:
         read: What the network reads, one interval an axis, in image pixels; may leave the image.
         crop: What of the network's output is kept, in output pixels.
         write: Where that belongs, in image pixels; always inside.
+        weights: What the tile counts for along each axis of ``write``, where others write there
+            too; a pixel counts by their product. ``None`` where no other tile writes.
     """
 
     read: tuple[Interval, ...]
     crop: tuple[Interval, ...]
     write: tuple[Interval, ...]
+    weights: tuple[NDArray[np.float32], ...] | None = field(default=None, compare=False)
+
+    @staticmethod
+    def of(parts: Sequence[Part], weights: tuple[NDArray[np.float32], ...] | None = None) -> Tile:
+        """The tile of these parts, one an axis."""
+        read, crop, write = zip(*parts, strict=True)
+        return Tile(read, crop, write, weights)
 
     @property
     def crop_slices(self) -> tuple[slice, ...]:
@@ -69,6 +91,13 @@ class Tile:
     def write_slices(self) -> tuple[slice, ...]:
         """``write`` as an index."""
         return tuple(interval.slice for interval in self.write)
+
+    @property
+    def area(self) -> float:
+        """Pixels that the tile decides, those that others write too by its weight."""
+        if self.weights is None:
+            return float(math.prod(interval.size for interval in self.write))
+        return math.prod(float(weights.sum(dtype=np.float64)) for weights in self.weights)
 
 
 @dataclass(frozen=True)
@@ -82,9 +111,6 @@ class TileRule:
             number for all axes or one for each; rounded up to the grid. Beyond that the network's
             own zero padding begins, wherever tiles lie. A ``valid`` network always mirrors as much
             as it loses.
-        exact: Whether all tilings must agree. Otherwise, as for networks that take means over the
-            whole tile (:func:`maskwright.geometry.is_exact`), at most a quarter of a tile is
-            context on either side beyond what the network loses.
 
     Example:
         >>> axis = geometry.Axis((3,) * 5, (2,) * 4, padding="valid")
@@ -96,7 +122,6 @@ class TileRule:
     axes: tuple[geometry.Axis, ...]
     tile_px: int | tuple[int, ...]
     mirror_px: int | tuple[int, ...]
-    exact: bool = True
 
     def cover(self, shape: tuple[int, ...]) -> list[Tile]:
         """Tiles for an image of this shape, in row-major order.
@@ -109,7 +134,7 @@ class TileRule:
         """
         count = len(self.axes)
         axes = [
-            list(_cover_axis(axis, size, tile_px, mirror_px, self._context(axis, tile_px)))
+            list(_cover_axis(axis, size, tile_px, mirror_px))
             for axis, size, tile_px, mirror_px in zip(
                 self.axes,
                 shape,
@@ -118,23 +143,109 @@ class TileRule:
                 strict=True,
             )
         ]
-        return [
-            Tile(*(tuple(part[i] for part in parts) for i in range(3))) for parts in product(*axes)
-        ]
+        return [Tile.of(parts) for parts in product(*axes)]
 
-    def _context(self, axis: geometry.Axis, tile_px: int) -> int:
-        quarter = tile_px // 4 // axis.step * axis.step
-        return axis.context if self.exact else axis.border_loss + min(axis.halo, quarter)
+
+@dataclass(frozen=True)
+class BlendRule:
+    """Overlapping tiles whose probabilities are averaged, wherever tiles cannot agree.
+
+    Neighbours lie at most half a tile apart. Along each axis a tile counts by
+    g(x) = exp(−(x − c)² / 2σ²) with σ an eighth of its output, divided by the sum of all tiles'
+    g(x): the products of these weights sum to one at every pixel. One tile where the image fits
+    into it.
+
+    Args:
+        axes: The network's axes.
+        tile_px: Largest size of the network's input, one number or one an axis.
+        mirror_px: How far the image is mirrored beyond its border, as in :class:`TileRule`.
+
+    Source: Isensee et al. 2021, nnU-Net, Nature Methods 18, for half a tile and an eighth.
+
+    Example:
+        >>> axis = geometry.Axis((3,) * 3, (2,) * 2)
+        >>> tiles = BlendRule((axis,), tile_px=32, mirror_px=0).cover((64,))
+        >>> [tile.write[0].start for tile in tiles]
+        [0, 16, 32]
+        >>> bool(np.allclose(tiles[0].weights[0][16:] + tiles[1].weights[0][:16], 1))
+        True
+    """
+
+    axes: tuple[geometry.Axis, ...]
+    tile_px: int | tuple[int, ...]
+    mirror_px: int | tuple[int, ...]
+
+    def cover(self, shape: tuple[int, ...]) -> list[Tile]:
+        """Tiles for an image of this shape, in row-major order.
+
+        Args:
+            shape: Size in pixels, one number an axis.
+
+        Raises:
+            SizeError: When the network takes no tile as small as ``tile_px``.
+        """
+        count = len(self.axes)
+        axes = [
+            _blend_axis(axis, size, tile_px, mirror_px)
+            for axis, size, tile_px, mirror_px in zip(
+                self.axes,
+                shape,
+                _each(self.tile_px, count),
+                _each(self.mirror_px, count),
+                strict=True,
+            )
+        ]
+        if all(len(parts) == 1 for parts, _ in axes):
+            return [Tile.of([parts[0] for parts, _ in axes])]
+        chosen = product(*(zip(parts, weights, strict=True) for parts, weights in axes))
+        return [
+            Tile.of([part for part, _ in several], tuple(weights for _, weights in several))
+            for several in chosen
+        ]
 
 
 def _each(value: int | tuple[int, ...], count: int) -> tuple[int, ...]:
     return (value,) * count if isinstance(value, int) else value
 
 
-def _cover_axis(
-    axis: geometry.Axis, size: int, tile_px: int, mirror_px: int, context: int
-) -> Iterator[tuple[Interval, Interval, Interval]]:
-    step = axis.step
+def _blend_axis(
+    axis: geometry.Axis, size: int, tile_px: int, mirror_px: int
+) -> tuple[list[Part], list[NDArray[np.float32]]]:
+    """Read, crop and write of the tiles along one axis, and their weights."""
+    step, loss = axis.step, axis.border_loss
+    padded = axis.padding == "same"
+    mirror = _round_up(mirror_px, step) if padded else 0
+    needed = (_round_up(size, step) if padded else size) + 2 * mirror
+    largest = axis.previous_legal(tile_px) or 0
+    starts = [-mirror]
+    if largest - 2 * loss >= needed:
+        largest = axis.next_legal(needed + 2 * loss)
+    elif largest - 2 * loss < step:
+        raise _too_small(axis.next_legal(step + 2 * loss), loss, tile_px)
+    else:
+        half = max(1, (largest - 2 * loss) // 2 // step)
+        way = -(-(needed - largest + 2 * loss) // step)
+        gaps = -(-way // half)
+        starts = [step * (number * way // gaps) - mirror for number in range(gaps + 1)]
+    length = largest - 2 * loss
+    parts = []
+    for start in starts:
+        first, last = max(start, 0), min(start + length, size)
+        if first < last:
+            read = Interval(start - loss, start - loss + largest)
+            crop = Interval(first - start, last - start)
+            parts.append((read, crop, Interval(first, last)))
+    bell = np.exp(-0.5 * np.square((np.arange(length) - (length - 1) / 2) / (length / 8)))
+    total = np.zeros(size)
+    for _, crop, write in parts:
+        total[write.slice] += bell[crop.slice]
+    return parts, [
+        (bell[crop.slice] / total[write.slice]).astype(np.float32) for _, crop, write in parts
+    ]
+
+
+def _cover_axis(axis: geometry.Axis, size: int, tile_px: int, mirror_px: int) -> Iterator[Part]:
+    step, context = axis.step, axis.context
     longest = _round_up(size, step)
     largest = axis.previous_legal(tile_px) or 0
     domain: Interval | None = None
@@ -168,15 +279,19 @@ def _cover_axis(
 def _kept_per_tile(axis: geometry.Axis, largest: int, tile_px: int, context: int) -> int:
     kept = (largest - 2 * context) // axis.step * axis.step
     if kept < axis.step:
-        smallest = axis.next_legal(axis.step + 2 * context)
-        raise SizeError(
-            "tile-too-small",
-            "--tile",
-            expected=f"at least {smallest} px, since {context} px on each side are context",
-            found=f"{tile_px} px",
-            remedy=f"use {smallest} or more",
-        )
+        raise _too_small(axis.next_legal(axis.step + 2 * context), context, tile_px)
     return kept
+
+
+def _too_small(smallest: int, context: int, tile_px: int) -> SizeError:
+    why = f", since {context} px on each side are context" if context else ""
+    return SizeError(
+        "tile-too-small",
+        "--tile",
+        expected=f"at least {smallest} px{why}",
+        found=f"{tile_px} px",
+        remedy=f"use {smallest} or more",
+    )
 
 
 def _round_up(size: int, step: int) -> int:
@@ -216,13 +331,48 @@ def read_mirrored(array_CYX: NDArray[Any], read: tuple[Interval, ...]) -> NDArra
     Returns:
         Window of the sizes of ``read``; a view where it lies inside.
     """
-    for offset, interval in enumerate(read):
-        axis = array_CYX.ndim - len(read) + offset
-        size = array_CYX.shape[axis]
+    inside, unfolded = mirrored_window(read, array_CYX.shape[array_CYX.ndim - len(read) :])
+    channels = (slice(None),) * (array_CYX.ndim - len(read))
+    return unfold(array_CYX[channels + inside], unfolded)
+
+
+Unfolding = tuple[NDArray[np.intp] | None, ...]
+"""Positions to take along each axis of a block, ``None`` where it is taken as it is."""
+
+
+def mirrored_window(
+    read: Sequence[Interval], shape: Sequence[int]
+) -> tuple[tuple[slice, ...], Unfolding]:
+    """The block inside an image that a window needs, and how the window is made from it.
+
+    Args:
+        read: The window, which may leave the image.
+        shape: Size of the image, one number an axis.
+
+    Returns:
+        The block, and what :func:`unfold` takes.
+
+    Example:
+        >>> mirrored_window((Interval(-2, 2), Interval(1, 3)), (5, 5))
+        ((slice(0, 3, None), slice(1, 3, None)), (array([2, 1, 0, 1]), None))
+    """
+    inside: list[slice] = []
+    unfolded: list[NDArray[np.intp] | None] = []
+    for interval, size in zip(read, shape, strict=True):
         if interval.start >= 0 and interval.stop <= size:
-            index: list[slice] = [slice(None)] * array_CYX.ndim
-            index[axis] = interval.slice
-            array_CYX = array_CYX[tuple(index)]
+            inside.append(interval.slice)
+            unfolded.append(None)
         else:
-            array_CYX = np.take(array_CYX, mirror_index(interval, size), axis=axis)
-    return array_CYX
+            index = mirror_index(interval, size)
+            first = int(index.min())
+            inside.append(slice(first, int(index.max()) + 1))
+            unfolded.append(index - first)
+    return tuple(inside), tuple(unfolded)
+
+
+def unfold(block_CYX: NDArray[Any], unfolded: Unfolding) -> NDArray[Any]:
+    """A window from the block that it needs, see :func:`mirrored_window`."""
+    for offset, index in enumerate(unfolded):
+        if index is not None:
+            block_CYX = np.take(block_CYX, index, axis=block_CYX.ndim - len(unfolded) + offset)
+    return block_CYX

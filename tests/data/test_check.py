@@ -13,7 +13,8 @@ from PIL import Image as Pillow
 
 from maskwright.config import DataConfig
 from maskwright.data.check import CheckReport, Problem, check_dataset
-from maskwright.data.split import check_split, split_cases
+from maskwright.data.split import split_cases
+from maskwright.data.split_check import check_split
 from maskwright.errors import DataError
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"

@@ -175,7 +175,11 @@ def test_the_hippocampus_task_is_ready_as_it_comes() -> None:
     assert report.ok
     assert len(report.cases) == len({case.group for case in report.cases}) == 60
     assert not report.sequence
-    assert _problems(report) == {"mask-missing": "warn", "image-dtypes": "warn"}
+    assert _problems(report) == {
+        "mask-missing": "warn",
+        "image-dtypes": "warn",
+        "image-ranges": "warn",
+    }
     assert "left out: hippocampus_118.nii.gz" in report.problems[0].message
     assert report.label_map is not None
     assert report.label_map.names == ("background", "anterior", "posterior")

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from maskwright.data.intensity import Intensity, apply, measure, select_channels
+from maskwright.data.intensity import (
+    Intensity,
+    apply,
+    measure,
+    measure_blocks,
+    rows_at_once,
+    select_channels,
+)
 from maskwright.errors import DataError
 
 _SHAPES = st.tuples(st.just(1), st.integers(1, 30), st.integers(1, 30))
@@ -107,3 +114,27 @@ def test_measuring_a_volume_makes_no_float_copy_of_it() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 40e6
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint32, np.float32, np.float64])
+def test_an_image_in_blocks_has_the_very_same_mean_and_deviation(dtype: type) -> None:
+    array = (np.random.default_rng(0).normal(1e4, 90, (2, 2100, 1100)) % 120).astype(dtype)
+    rows = rows_at_once(array.shape[1:])
+    assert 1 < rows < 2100
+    blocks = (array[:, y : y + 2 * rows] for y in range(0, 2100, 2 * rows))
+    assert measure_blocks(blocks, 2) == measure(array, 2)
+
+
+def test_small_whole_numbers_are_measured_exactly_however_they_are_cut() -> None:
+    array = np.random.default_rng(0).integers(0, 65536, (1, 700, 900)).astype(np.uint16)
+    blocks = (array[:, y : y + 37] for y in range(0, 700, 37))
+    found = measure_blocks(blocks, 1)
+    assert found == measure(array, 1)
+    assert found.mean[0] == array.sum(dtype=np.uint64) / array.size
+
+
+def test_a_block_of_colour_is_refused_where_the_network_takes_grey() -> None:
+    grey = np.ones((3, 4, 5), np.uint8)
+    colour = grey * np.array([1, 2, 3], np.uint8).reshape(3, 1, 1)
+    with pytest.raises(DataError, match="a colour image"):
+        measure_blocks([grey, colour], 1)

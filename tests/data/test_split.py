@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maskwright.data.dataset import Case
-from maskwright.data.split import Split, check_split, read_split, split_cases, write_split
+from maskwright.data.split import Split, read_split, split_cases, write_split
+from maskwright.data.split_check import check_split
 from maskwright.errors import DataError
 
 

@@ -32,7 +32,7 @@ from maskwright.predict.file_engine import file_engine
 from maskwright.predict.predictor import predict_image
 from maskwright.tiling import TileRule
 from maskwright.workflow.opening import open_network
-from maskwright.workflow.prediction import tile_rule
+from maskwright.workflow.prediction_plan import tile_rule
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 NUCLEI = DATA / "nuclei"

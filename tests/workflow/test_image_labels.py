@@ -43,10 +43,12 @@ def test_what_a_mask_holds_becomes_the_label_of_its_image(data: Path, tmp_path: 
     truth = {name: int(ord(name[-1]) % 2 == 0) for name in labels["cases"]}
     assert {name: case["label"] for name, case in labels["cases"].items()} == truth
     assert np.sum(labels["confusion"]) == len(truth)
-    page = run.folder.report.read_text()
+    page = run.folder.report.read_text(encoding="utf-8")
     assert "Labels of whole images" in page
     assert "as with foreground" in page
-    events = [json.loads(line) for line in run.folder.events.read_text().splitlines()]
+    events = [
+        json.loads(line) for line in run.folder.events.read_text(encoding="utf-8").splitlines()
+    ]
     accuracies = [e["image_accuracy"] for e in events if e["kind"] == "validation"]
     assert all(0 <= accuracy <= 1 for accuracy in accuracies)
 
@@ -57,7 +59,7 @@ def test_a_gated_run_is_scored_on_the_masks_that_it_writes(data: Path, tmp_path:
         data, out=tmp_path / "run", steps=20, settings=settings, image_labels="contains:foreground"
     )
     masks = run.predict(data / "images", tmp_path / "masks")
-    written = json.loads((masks.folder / "predictions.json").read_text())["images"]
+    written = json.loads((masks.folder / "predictions.json").read_text(encoding="utf-8"))["images"]
     for record, mask in zip(written, masks.arrays(), strict=True):
         if record["image_label"]["label"] == "without foreground":
             assert not mask.any()
@@ -74,7 +76,7 @@ def test_a_table_names_the_labels_and_prediction_writes_them(data: Path, tmp_pat
     run = mw.train(data, out=tmp_path / "run", steps=2, settings=TINY, image_labels=str(table))
     assert run.metrics()["image_labels"]["classes"] == ["ill", "well"]
     masks = run.predict(data / "images", tmp_path / "masks")
-    written = (masks.folder / "image_labels.csv").read_text().splitlines()
+    written = (masks.folder / "image_labels.csv").read_text(encoding="utf-8").splitlines()
     assert written[0].startswith("image,label")
     assert len(written) == 13
     resumed = mw.train(data, out=tmp_path / "run", resume=True)

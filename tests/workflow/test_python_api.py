@@ -154,7 +154,7 @@ def test_without_a_test_part_the_validation_images_are_scored_and_the_report_say
     settings = (*TINY, "test_share=0")
     run = mw.train(data, out=tmp_path / "run", steps=2, settings=settings)
     assert run.metrics()["part"] == "validation"
-    assert "No image was kept for a test" in run.folder.report.read_text()
+    assert "No image was kept for a test" in run.folder.report.read_text(encoding="utf-8")
 
 
 def test_the_network_is_an_ordinary_module() -> None:

@@ -27,7 +27,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Data = Annotated[Path, typer.Argument(help="Folder with images/ and masks/.", show_default=False)]
+Data = Annotated[
+    Path,
+    typer.Argument(
+        help="Folder with images/ and masks/ or another known layout, or a manifest (.csv).",
+        show_default=False,
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and results.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Settings = Annotated[

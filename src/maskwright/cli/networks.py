@@ -89,7 +89,10 @@ def train(
     labels: Labels = None,
     image_labels: Annotated[
         str | None,
-        typer.Option(help="Class of each whole image: labels.csv, or contains:NAME of a class."),
+        typer.Option(
+            help="Class of each whole image: labels.csv, or contains:NAME of a class.",
+            show_default="column image_label of a manifest; none leaves it out",
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     quiet: Quiet = False,
@@ -162,7 +165,18 @@ def predict(
             show_default="as in the run",
         ),
     ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="2GB",
+            help="Memory to stay within; images that exceed it are predicted tile by tile.",
+            show_default="2GB",
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a prediction that was interrupted.")
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -187,7 +201,9 @@ def predict(
             levels=levels,
             tta=tta,
             gate=gate,
+            memory=memory,
             overwrite=overwrite,
+            resume=resume,
             events=events,
         )
     if as_json:

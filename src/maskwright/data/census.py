@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.data.labelmap import GREY_STEP, Color, LabelMap, pack_colors
-from maskwright.data.problem import Problem
+from maskwright.data.problem import Problem, listed
 from maskwright.io.image import Image, is_grey
 from maskwright.io.registry import is_jpeg
 
@@ -39,22 +39,29 @@ class ValueCounts:
         form: How the file stores them; ``grey3`` is three equal channels.
         values: The values, colours packed as ``0xRRGGBB``.
         counts: Pixels of each value.
+        whole: What the mask is a slice of; else its name.
     """
 
     name: str
     form: Form
     values: NDArray[Any]
     counts: NDArray[np.int64]
+    whole: str
 
 
 class MaskCensus:
     """Counts the values of masks one by one, so that each file is read once.
+
+    Args:
+        ignore: A value that does not count and is left out.
+        soft: Whether fractions from 0 to 1 are counted, as the nearer of the two.
 
     Attributes:
         masks: The counts, in the order the masks came.
         palette: Colours of the palette indices in use.
         palettes_differ: Whether one index has two colours.
         refusals: Masks whose values cannot be counted.
+        ignored: Pixels that were left out, of all.
 
     Example:
         >>> census = MaskCensus()
@@ -63,19 +70,23 @@ class MaskCensus:
         [0, 255]
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, ignore: int | None = None, soft: bool = False) -> None:
+        self._ignore = ignore
+        self._soft = soft
+        self.ignored = 0
         self.masks: list[ValueCounts] = []
         self.palette: dict[int, Color] = {}
         self.palettes_differ = False
         self.refusals: list[Problem] = []
         self._pieces: list[tuple[int, int, float]] = []
 
-    def add(self, name: str, mask: Image) -> None:
+    def add(self, name: str, mask: Image, *, whole: str | None = None) -> None:
         """Count the values of one mask.
 
         Args:
             name: Its file name, for messages; a JPEG is known by its suffix.
             mask: Values as :func:`~maskwright.io.registry.read_mask` gives them.
+            whole: What the mask is a slice of. Slices of one stack are judged together.
         """
         array = mask.array
         form: Form = "grey"
@@ -95,16 +106,15 @@ class MaskCensus:
             form = "grey3" if is_grey(array) else "rgb"
         plane = pack_colors(array) if form == "rgb" else array[0]
         values, counts = _count(plane)
+        if self._ignore is not None:
+            kept = values != self._ignore
+            self.ignored += int(counts[~kept].sum())
+            values, counts = values[kept], counts[kept]
         if values.dtype.kind == "f":
-            if not np.array_equal(values, np.round(values)):
-                self._refuse(
-                    "mask-fractional",
-                    name,
-                    f"values with fractions, such as {values[values != np.round(values)][0]:.3g}",
-                    "round them to class numbers; soft masks are not supported",
-                )
+            found = self._whole_numbers(name, values, counts)
+            if found is None:
                 return
-            values = values.astype(np.int64)
+            values, counts = found
         if len(values) and values[0] < 0:
             self._refuse(
                 "mask-negative",
@@ -118,9 +128,32 @@ class MaskCensus:
                 row = mask.palette[index].tolist() if index < len(mask.palette) else (0, 0, 0)
                 color = (int(row[0]), int(row[1]), int(row[2]))
                 self.palettes_differ |= self.palette.setdefault(index, color) != color
-        self.masks.append(ValueCounts(name, form, values.astype(np.int64), counts))
+        self.masks.append(ValueCounts(name, form, values.astype(np.int64), counts, whole or name))
         if form != "rgb" and len(values) > 3 and len(self._pieces) < _EVIDENCE_MASKS:
             self._pieces.append(_count_pieces(plane))
+
+    def _whole_numbers(
+        self, name: str, values: NDArray[Any], counts: NDArray[np.int64]
+    ) -> tuple[NDArray[Any], NDArray[np.int64]] | None:
+        """Values of a mask of floating-point numbers, rounded where they are shares."""
+        whole = np.round(values)
+        if np.array_equal(values, whole):
+            return whole.astype(np.int64), counts
+        fractions = values[values != whole]
+        shown = listed([f"{value:.3g}" for value in fractions.tolist()], most=4)
+        if self._soft and values[0] >= 0 and values[-1] <= 1:
+            rounded, where = np.unique(np.floor(values + 0.5), return_inverse=True)
+            return rounded.astype(np.int64), np.bincount(where, counts).astype(np.int64)
+        self._refuse(
+            "mask-fractional",
+            name,
+            f"values with fractions: {shown}" + (", not from 0 to 1" if self._soft else ""),
+            "scale them to shares from 0 to 1"
+            if self._soft
+            else "learn from them as shares with --set data.soft=true, or round them to class "
+            "numbers",
+        )
+        return None
 
     @property
     def forms(self) -> set[Form]:
@@ -166,8 +199,15 @@ class MaskCensus:
 
     def same_in_most(self) -> bool:
         """Whether most masks have exactly the same values, as class numbers do."""
-        sets = Counter(tuple(mask.values.tolist()) for mask in self.masks)
-        return max(sets.values()) > len(self.masks) / 2
+        wholes = self._values_of_wholes()
+        sets = Counter(tuple(values.tolist()) for values in wholes)
+        return max(sets.values()) > len(wholes) / 2
+
+    def _values_of_wholes(self) -> list[NDArray[Any]]:
+        by_whole: dict[str, list[NDArray[Any]]] = defaultdict(list)
+        for mask in self.masks:
+            by_whole[mask.whole].append(mask.values)
+        return [np.unique(np.concatenate(several)) for several in by_whole.values()]
 
     def has_tiny_pieces(self) -> bool:
         """Whether most values make up specks, as those of smoothed edges do."""
@@ -187,14 +227,14 @@ class MaskCensus:
             values > FEW_VALUES
             and not self.has_jpeg()
             and self._in_single_pieces()
-            and (len(self.masks) == 1 or not self.same_in_most())
+            and (len({mask.whole for mask in self.masks}) == 1 or not self.same_in_most())
         )
 
     def may_be_objects(self, values: NDArray[Any]) -> bool:
         """Whether few values look like objects numbered from 1 in each mask anew."""
         if not 3 < len(values) <= FEW_VALUES or self.same_in_most():
             return False
-        drawn = [mask.values[mask.values != 0] for mask in self.masks]
+        drawn = [values[values != 0] for values in self._values_of_wholes()]
         numbered = [np.array_equal(v, np.arange(1, len(v) + 1)) for v in drawn]
         return all(numbered) and len({len(v) for v in drawn}) >= 3 and self._in_single_pieces()
 

@@ -13,28 +13,31 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.config import DataConfig
+from maskwright.data.case import Case
 from maskwright.data.census import MaskCensus
 from maskwright.data.check_report import CheckReport
-from maskwright.data.dataset import Case, Dataset, find_cases
+from maskwright.data.dataset import Dataset, find_cases
 from maskwright.data.labelmap import LabelMap
 from maskwright.data.labels import decide
+from maskwright.data.object_folders import read_objects
 from maskwright.data.problem import Problem, listed
 from maskwright.data.spacing import axis_names, by, counted, space_problems
+from maskwright.data.traits import Traits
 from maskwright.errors import ImageReadError
 from maskwright.io.image import Image, is_grey
-from maskwright.io.registry import read_mask
 from maskwright.io.space import difference
 
 __all__ = ["CheckReport", "Problem", "check_dataset"]
 
 _BLOCK_PX = 1 << 20
 
+Read = TypeVar("Read")
 OnCase = Callable[[int, int, str], None]
 
 
@@ -67,8 +70,14 @@ def check_dataset(
         'no-image'
     """
     config = config or DataConfig()
-    dataset = find_cases(root, group_by=config.group_by, skip_unpaired=config.skip_unpaired)
-    survey = _Survey(patch_px)
+    dataset = find_cases(
+        root,
+        group_by=config.group_by,
+        skip_unpaired=config.skip_unpaired,
+        slices=config.slices,
+    )
+    config = _as_stored(config, dataset)
+    survey = _Survey(patch_px, MaskCensus(ignore=config.ignore, soft=config.soft))
     for number, case in enumerate(dataset.cases, start=1):
         survey.look_at(case)
         if on_case is not None:
@@ -76,11 +85,26 @@ def check_dataset(
     return survey.report(dataset, config)
 
 
+def _as_stored(config: DataConfig, dataset: Dataset) -> DataConfig:
+    """The settings with what the data set itself says, where a person says nothing else."""
+    said: dict[str, Any] = {}
+    if dataset.labels and not config.labels and config.mask_kind in ("auto", "values"):
+        said["labels"] = dataset.labels
+    if config.ignore is None:
+        said["ignore"] = dataset.ignore
+    if dataset.numbered and config.mask_kind in ("auto", "values"):
+        said["mask_kind"] = "objects" if config.mask_kind == "auto" else "bool"
+    return config.model_copy(update=said)
+
+
 class _Survey:
     """Collects facts case by case."""
 
-    def __init__(self, patch_px: int | tuple[int, ...] | None) -> None:
-        self.census = MaskCensus()
+    def __init__(self, patch_px: int | tuple[int, ...] | None, census: MaskCensus) -> None:
+        self.census = census
+        self.traits = Traits()
+        self.mask_names: dict[str, str] = {}
+        self.taken: set[str] = set()
         self.problems: list[Problem] = []
         self.digests: dict[str, str] = {}
         self.sizes: Counter[tuple[int, ...]] = Counter()
@@ -96,17 +120,38 @@ class _Survey:
     def look_at(self, case: Case) -> None:
         """Read the files of one case."""
         image = self._read(case.read_image)
-        mask = None if case.mask is None else self._read(partial(read_mask, case.mask))
+        mask = None if case.mask is None else self._read(partial(self._mask_of, case))
         if image is not None:
             self._look_at_image(case, image)
         if mask is not None and case.mask is not None:
-            if mask.exif_turned:
-                self.turned.append(case.mask.name)
-            self.census.add(case.mask.name, mask)
+            self._look_at_mask(case, case.mask, mask)
             if image is not None:
                 self._compare(case.mask, image, mask)
+                if image.size == mask.size:
+                    self.traits.add_pair(image, mask)
+        for path, reader in ((case.roi, case.read_region), (case.second, case.read_second)):
+            companion = None if path is None else self._read(reader)
+            if path is not None and companion is not None and image is not None:
+                self._compare_size(path, image.size, companion)
 
-    def _read(self, reader: Callable[[], Image]) -> Image | None:
+    def _mask_of(self, case: Case) -> Image:
+        if not case.objects:
+            return case.read_mask()
+        numbered = read_objects(case.objects)
+        self.traits.add_overlap(case.name, numbered.overlap_px, numbered.hidden)
+        return numbered.mask
+
+    def _look_at_mask(self, case: Case, path: Path, mask: Image) -> None:
+        # Files of one name in several folders, as a manifest may have them.
+        name = str(path) if case.mask_name in self.taken else case.mask_name
+        self.taken.add(name)
+        self.mask_names[case.name] = name
+        if mask.exif_turned:
+            self.turned.append(name)
+        self.census.add(name, mask, whole=None if case.z is None else str(path))
+        self.traits.add_mask(case, mask)
+
+    def _read(self, reader: Callable[[], Read]) -> Read | None:
         try:
             return reader()
         except ImageReadError as error:
@@ -118,23 +163,42 @@ class _Survey:
         self.sizes[image.size] += 1
         self.stored[image.channels, is_grey(array)] += 1
         self.dtypes[str(array.dtype)] += 1
-        self.digests[case.name] = _digest(array)
+        self.traits.add_image(case, image)
+        constant = all(plane.min() == plane.max() for plane in array)
+        # The empty slices at both ends of a stack are no copies of each other.
+        if case.z is None or not constant:
+            self.digests[case.name] = _digest(array)
         if image.exif_turned:
-            self.turned.append(case.image.name)
-        if all(plane.min() == plane.max() for plane in array):
-            self.constant.append(case.image.name)
+            self.turned.append(case.image_name)
+        if constant:
+            self.constant.append(case.image_name)
         if self._is_small(image.size):
-            self.small.append(case.image.name)
+            self.small.append(case.image_name)
         if len(image.size) == 3 and image.spacing_mm is not None:
             self.spacings[tuple(float(f"{mm:.4g}") for mm in image.spacing_mm)] += 1
         elif len(image.size) == 3:
-            self.unplaced.append(case.image.name)
+            self.unplaced.append(case.image_name)
 
     def _is_small(self, size: tuple[int, ...]) -> bool:
         patch = self.patch_px
         if isinstance(patch, int):
             return len(size) == 2 and min(size) < patch
         return patch is not None and any(n < px for n, px in zip(size, patch, strict=False))
+
+    def _compare_size(
+        self, path: Path, size: tuple[int, ...], other: Image | NDArray[np.bool_]
+    ) -> None:
+        found = other.size if isinstance(other, Image) else other.shape
+        if found != size:
+            self.problems.append(
+                Problem(
+                    "companion-shape",
+                    "refuse",
+                    str(path),
+                    f"it is {by(found)} pixels, its image {by(size)} ({axis_names(len(size))})",
+                    "export it at the size of its image",
+                )
+            )
 
     def _compare(self, path: Path, image: Image, mask: Image) -> None:
         apart = difference(image.geometry, mask.geometry)
@@ -159,7 +223,7 @@ class _Survey:
                     "export the mask in the space of its image, or resample it there",
                 )
             )
-        elif _same_pixels(image.array, mask.array):
+        elif _same_pixels(image.array, mask.array) and mask.array.min() != mask.array.max():
             self.problems.append(
                 Problem(
                     "mask-is-image",
@@ -173,13 +237,11 @@ class _Survey:
     def report(self, dataset: Dataset, config: DataConfig) -> CheckReport:
         """Everything that was found."""
         has_masks = any(case.mask is not None for case in dataset.cases)
-        if dataset.labels and not config.labels and config.mask_kind in ("auto", "values"):
-            config = config.model_copy(update={"labels": dataset.labels})
         label_map, label_problems = decide(self.census, config) if has_masks else (None, [])
         cases, duplicates = self._join_duplicates(dataset.cases)
         root = str(dataset.root)
         problems = [*dataset.problems, *self.problems, *label_problems, *duplicates]
-        problems += self._image_problems(root)
+        problems += [*self._image_problems(root), *self.traits.problems(root)]
         shares: dict[str, NDArray[np.float64]] = {}
         if label_map is not None:
             shares = self.census.shares(label_map)
@@ -197,11 +259,12 @@ class _Survey:
             dataset.sequence,
             self.digests,
             {
-                case.name: tuple(int(k) for k in np.flatnonzero(shares[case.mask.name]))
-                for case in cases
-                if case.mask is not None and case.mask.name in shares
+                name: tuple(int(k) for k in np.flatnonzero(shares[mask]))
+                for name, mask in self.mask_names.items()
+                if mask in shares
             },
             dict(self.spacings.most_common()),
+            (*dataset.notes, *self.traits.notes(self.census, label_map)),
         )
 
     def _channels(self) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from maskwright.data.dataset import Case
+from maskwright.data.case import Case
 from maskwright.data.labelmap import LabelMap
 from maskwright.data.problem import Problem
 from maskwright.data.spacing import counted, medians, space_facts
@@ -33,6 +33,7 @@ class CheckReport:
         digests: Case name → digest of the image's pixels.
         present: Case name → class ids in its mask.
         spacings: How many volumes have which voxel size in mm, along depth, height and width.
+        notes: What else there is to know, a sentence each.
 
     Example:
         >>> CheckReport(Path("data"), (), None, (Problem("one-case", "refuse", "data", "", ""),)).ok
@@ -52,6 +53,7 @@ class CheckReport:
     digests: Mapping[str, str] = field(default_factory=dict)
     present: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     spacings: Mapping[tuple[float, ...], int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def dims(self) -> int:
@@ -135,17 +137,22 @@ class CheckReport:
                     self.label_map.describe(), self.class_shares, strict=True
                 )
             ]
-        return lines + [problem.line() for problem in self.problems]
+        return lines + list(self.notes) + [problem.line() for problem in self.problems]
 
     def pairs(self) -> list[str]:
         """Each image with its mask, relative to the folder."""
         return [
-            f"{self._inside(case.image)} + {self._inside(case.mask) if case.mask else 'no mask'}"
+            f"{self._shown(case, case.image)} + "
+            + (self._shown(case, case.mask) if case.mask else "no mask")
             for case in self.cases
         ]
 
+    def _shown(self, case: Case, path: Path) -> str:
+        return self._inside(path) + ("" if case.z is None else f" slice {case.z}")
+
     def _inside(self, path: Path) -> str:
-        return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
+        root = self.root.parent if self.root.is_file() else self.root
+        return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain values."""
@@ -153,16 +160,7 @@ class CheckReport:
         return {
             "root": str(self.root),
             "ok": self.ok,
-            "cases": [
-                {
-                    "name": case.name,
-                    "image": str(case.image),
-                    "channels": [str(path) for path in case.more],
-                    "group": case.group,
-                    "mask": None if case.mask is None else str(case.mask),
-                }
-                for case in self.cases
-            ],
+            "cases": [case.to_json() for case in self.cases],
             "sizes": [{"size": list(size), "images": n} for size, n in self.sizes.items()],
             "spacings_mm": [
                 {"spacing": list(spacing), "images": n} for spacing, n in self.spacings.items()
@@ -180,5 +178,6 @@ class CheckReport:
             "mask_kind": None if labels is None else labels.kind,
             "grouping": self.grouping,
             "sequence": self.sequence,
+            "notes": list(self.notes),
             "problems": [problem.to_json() for problem in self.problems],
         }

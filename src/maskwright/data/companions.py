@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from maskwright.data import naming
 from maskwright.data.files import image_files, subfolders, visible_files
+from maskwright.data.problem import Problem, listed
 from maskwright.errors import DataError
 from maskwright.io.image import Image
 from maskwright.io.registry import image_stem
@@ -139,6 +140,39 @@ def find_companions(root: Path, names: Sequence[str], folders: tuple[str, ...]) 
         tuple(name for name, paths in candidates.items() if len(paths) > 1),
         tuple(path.name for paths in by_stem.values() for path in paths if path not in used),
     )
+
+
+def tell_companions(
+    found: Companions, meaning: str, notes: list[str], problems: list[Problem]
+) -> None:
+    """Say what a folder of companions is taken for, and which images it says nothing of.
+
+    Args:
+        found: The files that go with images.
+        meaning: What they are.
+        notes: Takes a sentence where there is such a folder.
+        problems: Takes a warning where an image has no file, or more than one.
+
+    Example:
+        >>> notes, files = [], {"a": Path("roi/a.png")}
+        >>> tell_companions(Companions(files, (), Path("roi")), "where pixels count", notes, [])
+        >>> notes
+        ['roi/: where pixels count, for 1 of 1 images']
+    """
+    if found.folder is None:
+        return
+    images = len(found.files) + len(found.unmatched)
+    notes.append(f"{found.folder.name}/: {meaning}, for {len(found.files)} of {images} images")
+    if found.unmatched:
+        problems.append(
+            Problem(
+                "companion-unmatched",
+                "warn",
+                str(found.folder),
+                f"no file that surely belongs to {listed(found.unmatched)}",
+                "give image and file the same name",
+            )
+        )
 
 
 def _choose(root: Path, folders: tuple[str, ...]) -> Path | None:

@@ -12,7 +12,9 @@ NAME = "dataset.json"
 _IGNORED = "ignore"
 
 
-def read_class_labels(root: Path, problems: list[Problem]) -> tuple[tuple[str, int], ...]:
+def read_class_labels(
+    root: Path, problems: list[Problem]
+) -> tuple[tuple[tuple[str, int], ...], int | None]:
     """Class names with their mask values, in the order of the values.
 
     Both directions in use are read: ``{"0": "background"}`` and ``{"background": 0}``.
@@ -22,8 +24,9 @@ def read_class_labels(root: Path, problems: list[Problem]) -> tuple[tuple[str, i
         problems: Takes what cannot be used.
 
     Returns:
-        Names and values as in :class:`~maskwright.config.DataConfig`; nothing where the file is
-        missing or says nothing of use.
+        Names and values as in :class:`~maskwright.config.DataConfig`, without the class
+        ``ignore``, and the value of this class; nothing where the file is missing or says nothing
+        of use.
 
     Source: Medical Segmentation Decathlon (Antonelli et al. 2022); nnU-Net, dataset_format.md.
 
@@ -32,11 +35,11 @@ def read_class_labels(root: Path, problems: list[Problem]) -> tuple[tuple[str, i
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     _ = (Path(folder) / "dataset.json").write_text('{"labels": {"1": "b", "0": "a"}}')
         ...     read_class_labels(Path(folder), [])
-        (('a', 0), ('b', 1))
+        ((('a', 0), ('b', 1)), None)
     """
     path = root / NAME
     if not path.is_file():
-        return ()
+        return (), None
     try:
         values = json.loads(path.read_text(encoding="utf-8-sig"))
         labels = values["labels"].items()
@@ -44,7 +47,7 @@ def read_class_labels(root: Path, problems: list[Problem]) -> tuple[tuple[str, i
         found = f"no class names can be read from it ({error or type(error).__name__})"
         remedy = 'mend its "labels", or name the classes with --labels'
         problems.append(Problem("dataset-json", "warn", str(path), found, remedy))
-        return ()
+        return (), None
     pairs = [_pair(key, value) for key, value in labels]
     odd = [str(key) for (key, _), pair in zip(labels, pairs, strict=True) if pair is None]
     if odd:
@@ -57,9 +60,10 @@ def read_class_labels(root: Path, problems: list[Problem]) -> tuple[tuple[str, i
                 "name the values with --labels; without it each value is a class",
             )
         )
-        return ()
+        return (), None
     known = [pair for pair in pairs if pair is not None and pair[0] != _IGNORED]
-    return tuple(sorted(known, key=lambda pair: pair[1]))
+    ignored = next((pair[1] for pair in pairs if pair is not None and pair[0] == _IGNORED), None)
+    return tuple(sorted(known, key=lambda pair: pair[1])), ignored
 
 
 def _pair(key: str, value: Any) -> tuple[str, int] | None:

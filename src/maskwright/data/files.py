@@ -107,6 +107,11 @@ def _images_of_folder(folder: Path) -> list[Path]:
     files = image_files(visible_files(inner[0] if inner else folder))
     if inner:
         return files
+    if not files:
+        # Kaggle's layout: a folder for each image, with images/ and masks/ in it.
+        each = [path for path in sorted(folder.iterdir()) if path.is_dir()]
+        places = [place for path in each for place in subfolders(path, naming.IMAGE_FOLDERS)[:1]]
+        return [path for place in places for path in image_files(visible_files(place))]
     images, _ = naming.separate([image_stem(path) for path in files])
     return [path for path in files if image_stem(path) in set(images)]
 

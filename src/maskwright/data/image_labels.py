@@ -25,6 +25,9 @@ from maskwright.io.table import read_table
 CONTAINS = "contains:"
 """What an image label that follows from the masks begins with."""
 
+NO_LABELS = "none"
+"""Where image labels are not to be learnt, though a manifest has them."""
+
 
 @dataclass(frozen=True)
 class ImageLabels:
@@ -135,18 +138,37 @@ def read_image_labels(path: Path, names: Sequence[str]) -> ImageLabels:
             listed(unknown),
             "correct these names, or delete their rows",
         )
+    return labels_by_name(found, names, str(path))
+
+
+def labels_by_name(found: Mapping[str, str], names: Sequence[str], subject: str) -> ImageLabels:
+    """Number the labels of all cases in the natural order of the classes' names.
+
+    Args:
+        found: Case name → name of its class.
+        names: Names of the cases.
+        subject: Where the labels are written, for messages.
+
+    Raises:
+        DataError: ``image-labels-missing`` for cases without a label, ``image-labels-one-class``
+            when all are alike.
+
+    Example:
+        >>> labels_by_name({"a": "well", "b": "ill"}, ["a", "b"], "manifest.csv").classes
+        ('ill', 'well')
+    """
     missing = [name for name in names if not found.get(name)]
     if missing:
         raise _refusal(
             "missing",
-            path,
+            subject,
             "a label for every image",
             f"none for {listed(missing)}",
             "add a row with the label of each",
         )
-    classes = tuple(sorted(set(found.values()), key=naming.natural_key))
+    classes = tuple(sorted({found[name] for name in names}, key=naming.natural_key))
     number = {label: index for index, label in enumerate(classes)}
-    return _checked(classes, {name: number[found[name]] for name in names}, str(path))
+    return _checked(classes, {name: number[found[name]] for name in names}, subject)
 
 
 def labels_by_content(
@@ -242,7 +264,7 @@ def _one_class(subject: str, label: str, images: int) -> DataError:
         subject,
         "images of at least two classes",
         f"{label!r} for all {images} images" if images else "no image",
-        "add images of another class, or leave image labels out",
+        "add images of another class, or leave image labels out (--image-labels none)",
     )
 
 

@@ -1,13 +1,14 @@
 """Intensities: mean 0 and standard deviation 1 in each channel of each image.
 
 Measured over the whole image and applied block by block, so that an image of any size keeps its
-own data type in memory and only the block at work becomes float.
+own data type in memory and only the block at work becomes float. An image that does not fit into
+memory is measured block by block too, with the very same values.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,9 +44,6 @@ class Intensity:
 def measure(array_CYX: NDArray[Any], channels: int) -> Intensity:
     """Mean and standard deviation of each channel.
 
-    Sums are taken in float64 over blocks of rows or slices, deviations from the mean in a second
-    pass, so that a large offset costs no precision.
-
     Args:
         array_CYX: Pixels of any real data type, shape ``(C, Y, X)`` or ``(C, Z, Y, X)``.
         channels: Channels of the network, see :func:`select_channels`.
@@ -60,19 +58,96 @@ def measure(array_CYX: NDArray[Any], channels: int) -> Intensity:
         >>> measure(np.array([[[1, 3]]], np.uint8), 1)
         Intensity(mean=(2.0,), std=(1.0,))
     """
-    selected_CYX = select_channels(array_CYX, channels)
-    pixels = math.prod(selected_CYX.shape[1:])
-    mean, std = [], []
-    for plane_YX in selected_CYX:
-        centre = sum(float(block.sum(dtype=np.float64)) for block in _blocks(plane_YX)) / pixels
-        squares = sum(
-            float(np.square(block - centre).sum())
-            for block in (b.astype(np.float64) for b in _blocks(plane_YX))
-        )
-        floor = max(_RELATIVE_FLOOR * abs(centre), _ABSOLUTE_FLOOR)
-        mean.append(centre)
-        std.append(max(float(np.sqrt(squares / pixels)), floor))
-    return Intensity(tuple(mean), tuple(std))
+    return measure_blocks([select_channels(array_CYX, channels)], channels)
+
+
+def measure_blocks(blocks: Iterable[NDArray[Any]], channels: int) -> Intensity:
+    """Mean and standard deviation of each channel of an image that comes in blocks.
+
+    Whole numbers of up to 16 bits are summed exactly. Of others each block's mean and squared
+    deviations are combined, so that a large offset costs no precision:
+    M = M₁ + M₂ + (m₂ − m₁)² n₁n₂/(n₁ + n₂).
+
+    Args:
+        blocks: All rows or slices in order, shape ``(C, rows, …)``. Blocks whose heights are
+            multiples of :func:`rows_at_once` give the very same values as the whole image.
+        channels: Channels of the network.
+
+    Returns:
+        As :func:`measure`.
+
+    Raises:
+        DataError: ``image-channels``.
+
+    Source: Chan, Golub and LeVeque 1983, The American Statistician 37.
+
+    Example:
+        >>> halves = np.split(np.arange(8, dtype=np.float32).reshape(1, 4, 2), 2, axis=1)
+        >>> measure_blocks(halves, 1).mean
+        (3.5,)
+    """
+    found = [_Moments() for _ in range(channels)]
+    for block_CYX in blocks:
+        rows = rows_at_once(block_CYX.shape[1:])
+        selected_CYX = select_channels(block_CYX, channels)
+        for moments, plane_YX in zip(found, selected_CYX, strict=True):
+            for first in range(0, len(plane_YX), rows):
+                moments.add(plane_YX[first : first + rows])
+    means = tuple(moments.mean for moments in found)
+    floors = (max(_RELATIVE_FLOOR * abs(mean), _ABSOLUTE_FLOOR) for mean in means)
+    return Intensity(
+        means,
+        tuple(max(moments.std, floor) for moments, floor in zip(found, floors, strict=True)),
+    )
+
+
+def rows_at_once(shape: tuple[int, ...]) -> int:
+    """Rows or slices of an image of this shape that are measured at once.
+
+    Example:
+        >>> rows_at_once((30000, 30000)), rows_at_once((8, 8))
+        (34, 131072)
+    """
+    return max(1, _BLOCK_PX // max(1, math.prod(shape[1:])))
+
+
+@dataclass
+class _Moments:
+    """Count, mean and squared deviations of one channel so far; exact sums of small integers."""
+
+    count: int = 0
+    total: int = 0
+    squares: int = 0
+    centre: float = 0.0
+    deviations: float = 0.0
+    exact: bool = True
+
+    def add(self, block: NDArray[Any]) -> None:
+        if block.dtype.kind in "bui" and block.dtype.itemsize <= 2:
+            values = block.ravel().astype(np.int64)
+            self.total += int(values.sum())
+            self.squares += int(np.dot(values, values))
+            self.count += values.size
+            return
+        self.exact = False
+        numbers = block.astype(np.float64)
+        mean = float(numbers.mean())
+        apart = mean - self.centre
+        count = self.count + numbers.size
+        self.deviations += float(np.square(numbers - mean).sum())
+        self.deviations += apart * apart * (self.count * numbers.size / count)
+        self.centre += apart * (numbers.size / count)
+        self.count = count
+
+    @property
+    def mean(self) -> float:
+        return self.total / self.count if self.exact else self.centre
+
+    @property
+    def std(self) -> float:
+        if self.exact:
+            return math.sqrt((self.count * self.squares - self.total**2) / self.count**2)
+        return math.sqrt(self.deviations / self.count)
 
 
 def apply(array_CYX: NDArray[Any], intensity: Intensity, channels: int) -> NDArray[np.float32]:
@@ -139,9 +214,3 @@ def select_channels(array_CYX: NDArray[Any], channels: int) -> NDArray[Any]:
         found=found,
         remedy="convert the image to what the network was trained on",
     )
-
-
-def _blocks(plane_YX: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    rows = max(1, _BLOCK_PX // max(1, math.prod(plane_YX.shape[1:])))
-    for y in range(0, plane_YX.shape[0], rows):
-        yield plane_YX[y : y + rows]

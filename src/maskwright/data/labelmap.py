@@ -7,8 +7,6 @@
 
 from __future__ import annotations
 
-import colorsys
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,26 +14,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.config import DataConfig, MaskKind
+from maskwright.data.colors import (
+    GREY_STEP,
+    Color,
+    colors_of,
+    default_colors,
+    pack_colors,
+    unpack_color,
+)
 from maskwright.errors import ConfigError, DataError
 from maskwright.io.image import Image, is_grey
 
-Color = tuple[int, int, int]
+__all__ = [
+    "GREY_STEP",
+    "IGNORED",
+    "Color",
+    "LabelMap",
+    "colors_of",
+    "default_colors",
+    "default_names",
+    "grey_plane",
+    "pack_colors",
+    "split_ignored",
+    "unpack_color",
+]
+
+IGNORED = 255
+"""Class id of pixels that do not count."""
 
 _NO_CLASS = 255
 _BLOCK_PX = 1 << 20
-
-GREY_STEP = 0x010101
-"""How far apart neighbouring grey colours are as packed numbers."""
-
-_OKABE_ITO: tuple[Color, ...] = (
-    (230, 159, 0),
-    (86, 180, 233),
-    (0, 158, 115),
-    (240, 228, 66),
-    (0, 114, 178),
-    (213, 94, 0),
-    (204, 121, 167),
-)
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,7 @@ class LabelMap:
             one is written. For ``objects`` 0 stands for nothing and 255 for every object.
         colors: For each class the colour it is shown in.
         nearest: Whether a value that is none of these is read as the nearest one.
+        ignore: Value of pixels that do not count, packed as the others; ``None`` for none.
 
     Example:
         >>> cells = LabelMap("values", ("background", "cell"), ((0,), (255,)), default_colors(2))
@@ -62,6 +71,7 @@ class LabelMap:
     values: tuple[tuple[int, ...], ...]
     colors: tuple[Color, ...]
     nearest: bool = False
+    ignore: int | None = None
 
     @property
     def classes(self) -> int:
@@ -116,25 +126,32 @@ class LabelMap:
             tuple(tuple(v) for v in values.values()),
             colors,
             config.nearest_value,
+            config.ignore,
         )
 
     def to_settings(self) -> dict[str, Any]:
         """The fields of :class:`~maskwright.config.DataConfig` that make this map again.
 
         Returns:
-            ``labels``, ``mask_kind`` and ``nearest_value``. The colours of a palette are not
-            kept; a map made from these settings has the default colours.
+            ``labels``, ``mask_kind``, ``nearest_value`` and ``ignore``. The colours of a palette
+            are not kept; a map made from these settings has the default colours.
 
         Example:
             >>> LabelMap("bool", ("a", "b"), ((0,), (1,)), default_colors(2)).to_settings()
-            {'labels': (('a', 0), ('b', 1)), 'mask_kind': 'bool', 'nearest_value': False}
+            {'labels': (('a', 0), ('b', 1)), 'mask_kind': 'bool', 'nearest_value': False,
+             'ignore': None}
         """
         labels = tuple(
             (name, value)
             for name, several in zip(self.names, self.values, strict=True)
             for value in several
         )
-        return {"labels": labels, "mask_kind": self.kind, "nearest_value": self.nearest}
+        return {
+            "labels": labels,
+            "mask_kind": self.kind,
+            "nearest_value": self.nearest,
+            "ignore": self.ignore,
+        }
 
     def describe(self) -> list[str]:
         """One sentence a class that says which values are read as it.
@@ -170,7 +187,8 @@ class LabelMap:
             subject: What the mask is called in a message.
 
         Returns:
-            Class ids, shape of the mask without channels.
+            Class ids, shape of the mask without channels, :data:`IGNORED` where the mask has the
+            value that does not count.
 
         Raises:
             DataError: ``mask-value`` for a value no class has, ``mask-channels`` for colours
@@ -182,7 +200,8 @@ class LabelMap:
             >>> ids.encode(Image(np.array([[[0, 7, 9]]], np.uint16))).tolist()
             [[0, 1, 1]]
         """
-        plane = pack_colors(mask.array) if self.kind == "rgb" else grey_plane(mask.array, subject)
+        plane = self._plane(mask, subject)
+        ignored = plane == self.ignore if self.ignore is not None else None
         if self.kind in ("bool", "objects"):
             plane = plane != 0
         if plane.dtype == np.bool_:
@@ -197,6 +216,9 @@ class LabelMap:
             for y in range(0, len(plane), rows):
                 classes[y : y + rows] = self.encode_values(plane[y : y + rows])
         unknown = classes == _NO_CLASS
+        if ignored is not None:
+            classes[ignored] = IGNORED
+            unknown &= ~ignored
         if unknown.any():
             found = np.unique(plane[unknown])
             row = ", ".join(f"{v:g}" for v in found[:8].tolist())
@@ -210,6 +232,34 @@ class LabelMap:
                 remedy="mend the mask, or declare these values with --labels",
             )
         return classes
+
+    def shares(self, mask: Image, *, subject: str = "mask") -> NDArray[np.float32]:
+        """The share of the second of two classes, (v − low) / (high − low), cut to 0 and 1.
+
+        Args:
+            mask: Values between those of the classes.
+            subject: What the mask is called in a message.
+
+        Raises:
+            DataError: As :meth:`encode` does.
+
+        Example:
+            >>> two = LabelMap("values", ("a", "b"), ((0,), (200,)), default_colors(2), True)
+            >>> two.shares(Image(np.array([[[0, 50, 200]]], np.uint8))).tolist()
+            [[0.0, 0.25, 1.0]]
+        """
+        if self.kind != "values" or not self.nearest or self.classes != 2:
+            hard: NDArray[np.float32] = (self.encode(mask, subject=subject) == 1).astype(np.float32)
+            return hard
+        (low, *_), (high, *_) = self.values
+        plane = grey_plane(mask.array, subject).astype(np.float32)
+        if mask.array.dtype == np.bool_:
+            plane *= self.true_value
+        found: NDArray[np.float32] = ((plane - low) / (high - low)).clip(0, 1)
+        return found
+
+    def _plane(self, mask: Image, subject: str) -> NDArray[Any]:
+        return pack_colors(mask.array) if self.kind == "rgb" else grey_plane(mask.array, subject)
 
     def encode_values(self, values: NDArray[Any]) -> NDArray[np.uint8]:
         """Class ids of mask values or packed colours, 255 for a value that no class has.
@@ -266,22 +316,20 @@ class LabelMap:
         return 1 if 1 in known or 255 not in known else 255
 
 
-def default_colors(classes: int) -> tuple[Color, ...]:
-    """Colours that people with any colour vision can tell apart, black for the first class.
-
-    Args:
-        classes: How many; beyond eight, hues are spread evenly.
-
-    Source: Okabe and Ito, Color Universal Design, 2008.
+def split_ignored(
+    classes_YX: NDArray[np.uint8],
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+    """Class ids with 0 where pixels do not count, and where they count, ``None`` for all.
 
     Example:
-        >>> default_colors(2)
-        ((0, 0, 0), (230, 159, 0))
+        >>> classes, valid = split_ignored(np.array([1, IGNORED], np.uint8))
+        >>> classes.tolist(), valid.tolist()
+        ([1, 0], [True, False])
     """
-    hues = ((index * 0.618034) % 1.0 for index in range(max(0, classes - 8)))
-    more = (tuple(round(255 * c) for c in colorsys.hsv_to_rgb(hue, 0.6, 0.9)) for hue in hues)
-    colors = ((0, 0, 0), *_OKABE_ITO, *((r, g, b) for r, g, b in more))
-    return colors[:classes]
+    valid = classes_YX != IGNORED
+    if valid.all():
+        return classes_YX, None
+    return np.where(valid, classes_YX, np.uint8(0)), valid
 
 
 def default_names(classes: int) -> tuple[str, ...]:
@@ -316,40 +364,3 @@ def grey_plane(array_CYX: NDArray[Any], subject: str) -> NDArray[Any]:
         )
     plane: NDArray[Any] = array_CYX[0]
     return plane
-
-
-def pack_colors(array_CYX: NDArray[Any]) -> NDArray[np.uint32]:
-    """Colours as numbers ``0xRRGGBB``, a grey value as the grey colour.
-
-    Example:
-        >>> hex(int(pack_colors(np.array([[[1]], [[2]], [[3]]], np.uint8))[0, 0]))
-        '0x10203'
-    """
-    planes = array_CYX.astype(np.uint32)
-    if len(planes) == 1:
-        step = 255 if array_CYX.dtype == np.bool_ else 1
-        packed: NDArray[np.uint32] = planes[0] * np.uint32(GREY_STEP * step)
-    else:
-        packed = planes[0] << 16 | planes[1] << 8 | planes[2]
-    return packed
-
-
-def unpack_color(value: int) -> Color:
-    """The colour of a number ``0xRRGGBB``.
-
-    Example:
-        >>> unpack_color(0x010203)
-        (1, 2, 3)
-    """
-    return value >> 16 & 255, value >> 8 & 255, value & 255
-
-
-def colors_of(palette: Mapping[int, Color], indices: Sequence[int]) -> tuple[Color, ...]:
-    """The colours of palette indices, the default one where the palette has none.
-
-    Example:
-        >>> colors_of({0: (0, 0, 0), 1: (9, 9, 9)}, [1])
-        ((9, 9, 9),)
-    """
-    defaults = default_colors(len(indices))
-    return tuple(palette.get(i, default) for i, default in zip(indices, defaults, strict=True))

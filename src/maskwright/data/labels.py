@@ -45,6 +45,11 @@ _NOTHING_DRAWN = (
     "nothing is drawn in any mask",
     "draw what the network shall find",
 )
+_NO_SHARES = (
+    "mask-soft",
+    "masks in colours, of objects or of more than two classes, which hold no shares",
+    "leave data.soft out",
+)
 
 
 class _RefusalError(Exception):
@@ -73,7 +78,7 @@ def recognise(
         >>> label_map.describe()[1]
         "value 255 is read as class 1 'foreground'"
     """
-    census = MaskCensus()
+    census = MaskCensus(ignore=config.ignore, soft=config.soft)
     for name, mask in masks:
         census.add(name, mask)
     return decide(census, config)
@@ -109,6 +114,7 @@ def decide(census: MaskCensus, config: DataConfig) -> tuple[LabelMap | None, lis
         )
     try:
         label_map, doubt = _label_map(census, config)
+        label_map = replace(label_map, ignore=config.ignore)
     except _RefusalError as refusal:
         return None, [*problems, refusal.problem]
     except ConfigError as error:
@@ -133,6 +139,14 @@ def _label_map(census: MaskCensus, config: DataConfig) -> tuple[LabelMap, str]:
     colours = kind == "rgb" or (kind == "auto" and "rgb" in forms)
     _check_forms(census, kind, colours)
     values, counts = census.total(colours=colours)
+    if not len(values):
+        raise _RefusalError(
+            "masks-all-ignored",
+            f"no pixel in any mask but with the value {config.ignore}, which does not count",
+            "choose another value for data.ignore",
+        )
+    if config.soft and forms != {"bool"}:
+        return _shares_of_two(config, colours, values), ""
     if config.labels:
         return _declared(census, config, values, counts)
     if kind in ("objects", "bool"):
@@ -223,6 +237,24 @@ def _colour_classes(values: NDArray[Any]) -> LabelMap:
         tuple((v,) for v in packed),
         tuple(unpack_color(v) for v in packed),
     )
+
+
+def _shares_of_two(config: DataConfig, colours: bool, values: NDArray[Any]) -> LabelMap:
+    """Two classes, of which values in between are shares."""
+    if colours or config.mask_kind not in ("auto", "values"):
+        raise _RefusalError(*_NO_SHARES)
+    _check_several(values)
+    label_map = LabelMap(
+        "values",
+        default_names(2),
+        ((int(values[0]),), (int(values[-1]),)),
+        default_colors(2),
+    )
+    if config.labels:
+        label_map = LabelMap.from_config(config.model_copy(update={"mask_kind": "values"}))
+    if label_map.classes != 2:
+        raise _RefusalError(*_NO_SHARES)
+    return replace(label_map, nearest=True)
 
 
 def _check_several(values: NDArray[Any]) -> None:

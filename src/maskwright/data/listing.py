@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
-from maskwright.data.files import is_system_file
+from maskwright.data import naming
+from maskwright.data.companions import ROI_FOLDERS, SECOND_OBSERVER_FOLDERS
+from maskwright.data.files import image_files, is_system_file, visible_files
 from maskwright.data.problem import Problem, listed
 from maskwright.io.registry import (
     OTHER_SUFFIXES,
@@ -83,6 +85,31 @@ def usable_files(root: Path, folder: Path, problems: list[Problem]) -> list[Path
             Problem("other-files", "skip", str(folder), f"not images: {listed(other)}", "")
         )
     return usable
+
+
+def unused_folders(root: Path) -> list[str]:
+    """A sentence that names the folders with images that no layout takes.
+
+    Args:
+        root: The folder of the data set.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     (Path(folder) / "unlabelled").mkdir()
+        ...     (Path(folder) / "unlabelled" / "a.png").touch()
+        ...     unused_folders(Path(folder))
+        ['not used: unlabelled/ (1 image)']
+    """
+    known = {*naming.IMAGE_FOLDERS, *naming.MASK_FOLDERS, *ROI_FOLDERS, *SECOND_OBSERVER_FOLDERS}
+    found = []
+    for folder in sorted(root.iterdir()):
+        if not folder.is_dir() or folder.name.startswith(".") or folder.name.lower() in known:
+            continue
+        images = len(image_files(visible_files(folder)))
+        if images:
+            found.append(f"{folder.name}/ ({images} image{'s' if images > 1 else ''})")
+    return [f"not used: {listed(found)}"] if found else []
 
 
 def _outside(path: Path) -> Problem:

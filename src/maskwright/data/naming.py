@@ -95,7 +95,8 @@ def pair_names(images: Sequence[str], masks: Sequence[str]) -> dict[str, list[st
     """The masks that belong to each image by their names.
 
     Equal names pair first; of the rest, names pair that are equal without their marks, such as
-    ``_mask`` or ``_1stHO`` at a mask and ``_training`` at an image.
+    ``_mask`` or ``_1stHO`` at a mask and ``_training`` at an image. A single image pairs with a
+    single mask that is called ``seg``, ``label`` or the like.
 
     Args:
         images: Stems of the images.
@@ -122,7 +123,21 @@ def pair_names(images: Sequence[str], masks: Sequence[str]) -> dict[str, list[st
         core = image_core(name)
         found = by_core.get(name) or (by_core.get(core, []) if cores[core] == 1 else [])
         pairs[name] = list(found)
+    taken = {mask for found in pairs.values() for mask in found}
+    left = [mask for mask in masks if mask not in taken]
+    if len(images) == len(left) == 1 and not pairs[images[0]] and is_mask_word(left[0]):
+        pairs[images[0]] = left
     return pairs
+
+
+def is_mask_word(stem: str) -> bool:
+    """Whether a name says that it is a mask, and nothing else.
+
+    Example:
+        >>> is_mask_word("seg"), is_mask_word("a_seg")
+        (True, False)
+    """
+    return re.fullmatch(_MASK_WORDS, stem, re.I) is not None
 
 
 def channel_core(stem: str) -> str:
@@ -173,9 +188,12 @@ def separate(stems: Sequence[str]) -> tuple[list[str], list[str]]:
     Example:
         >>> separate(["a", "a_mask", "b", "b_mask"])
         (['a', 'b'], ['a_mask', 'b_mask'])
+        >>> separate(["ct", "seg"])
+        (['ct'], ['seg'])
     """
-    masks = [stem for stem in stems if mask_core(stem) != stem]
-    images = [stem for stem in stems if mask_core(stem) == stem]
+    alone = len(stems) == 2
+    masks = [s for s in stems if mask_core(s) != s or (alone and is_mask_word(s))]
+    images = [stem for stem in stems if stem not in masks]
     if not any(pair_names(images, masks).values()):
         return list(stems), []
     return images, masks

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from maskwright.data import naming
+from maskwright.data.case import Case
 from maskwright.data.problem import Problem, listed
 
 LAYOUT = (
@@ -116,18 +118,36 @@ def pair_files(
         for name, several in found.items()
         if name not in dropped
     }
-    if len(pairs) < 2:
-        found_cases = "a single image with a mask" if pairs else "no image with a mask"
-        problems.append(
-            Problem(
-                "one-case",
-                "refuse",
-                str(root),
-                found_cases,
-                "annotate at least two: one to learn from and one to check",
-            )
-        )
     return pairs
+
+
+def check_number(root: Path, cases: Sequence[Case], problems: list[Problem]) -> None:
+    """Refuse what is too little to learn from and to check on.
+
+    Args:
+        root: The folder, for messages.
+        cases: All cases.
+        problems: Takes the refusal.
+
+    Example:
+        >>> problems = []
+        >>> check_number(Path("data"), [], problems)
+        >>> problems[0].code
+        'one-case'
+    """
+    refused = any(problem.level == "refuse" for problem in problems)
+    if len(cases) > 1 or (refused and not cases):
+        return
+    problems.append(
+        Problem(
+            "one-case",
+            "refuse",
+            str(root),
+            "a single image with a mask" if cases else "no image with a mask",
+            "annotate at least two: one to learn from and one to check; of a stack, learn from "
+            "its slices with --set data.slices=true",
+        )
+    )
 
 
 def _files(files: dict[str, Path], names: list[str]) -> str:

@@ -19,6 +19,9 @@ from maskwright.tiling import Interval, read_mirrored
 _POSITIONS_KEPT = 4096
 _BLOCK_PX = 1 << 22
 
+SHARE_PARTS = 240
+"""Parts in which the share of a second class is kept."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -27,11 +30,13 @@ class Source:
     Args:
         name: Its case.
         image_CYX: Pixels in the file's own data type; a volume has its Z axis before Y.
-        classes_YX: Class ids, uint8, of the image's size.
+        classes_YX: Class ids, uint8, of the image's size;
+            :data:`maskwright.data.labelmap.IGNORED` where pixels do not count.
         intensity: Mean and deviation of its channels.
         spacing_mm: Pixel size along each axis, where it is known.
         objects_YX: A number for each object, int32, 0 where there is none, where a loss asks.
         image_label: Class of the image as a whole, where it has one.
+        blend_YX: Where the truth is shared between classes, see :func:`blend`.
     """
 
     name: str
@@ -41,6 +46,7 @@ class Source:
     spacing_mm: tuple[float, ...] | None = None
     objects_YX: NDArray[np.int32] | None = None
     image_label: int | None = None
+    blend_YX: NDArray[np.uint16] | None = None
 
 
 @dataclass(frozen=True)
@@ -50,10 +56,12 @@ class Patches:
     Args:
         image_BCS: Normalised images, float32.
         truth_BS: Class ids, uint8, of the images' size; an unpadded network predicts its centre.
+            255 where pixels do not count.
         names: Cases the patches come from, for messages.
         spacing_mm: Usual pixel size of the data set along each axis, where it is known.
         objects_BS: Numbers of the objects, where the images bring them.
         image_labels_B: Classes of the images the patches come from, where they bring them.
+        blend_BS: Where the truth is shared between classes, see :func:`blend`.
     """
 
     image_BCS: NDArray[np.float32]
@@ -62,6 +70,25 @@ class Patches:
     spacing_mm: tuple[float, ...] | None = None
     objects_BS: NDArray[np.int32] | None = None
     image_labels_B: NDArray[np.int64] | None = None
+    blend_BS: NDArray[np.uint16] | None = None
+
+
+def blend(other_YX: NDArray[np.uint8], share_YX: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """A second class at each pixel and its share of the truth, as one number that moves as one.
+
+    The share is kept in parts of :data:`SHARE_PARTS`, so that the mean of two to six annotators
+    is exact.
+
+    Args:
+        other_YX: The second class, next to the class id of the pixel.
+        share_YX: Its share, 0 to 1.
+
+    Example:
+        >>> int(blend(np.array([1], np.uint8), np.array([0.25], np.float32))[0]) == 60 << 8 | 1
+        True
+    """
+    parts_YX = np.rint(share_YX * SHARE_PARTS).astype(np.uint16)
+    return parts_YX << np.uint16(8) | other_YX
 
 
 class PatchSampler:
@@ -126,6 +153,11 @@ class PatchSampler:
             for source, read in cuts
             if source.objects_YX is not None
         ]
+        blends = [
+            read_mirrored(source.blend_YX[None], read)[0]
+            for source, read in cuts
+            if source.blend_YX is not None
+        ]
         return Patches(
             np.stack([self._pixels(source, read) for source, read in cuts]),
             np.stack([read_mirrored(source.classes_YX[None], read)[0] for source, read in cuts]),
@@ -133,6 +165,7 @@ class PatchSampler:
             self._spacing_mm,
             np.stack(objects) if len(objects) == len(cuts) else None,
             None if None in labels else np.array(labels, np.int64),
+            np.stack(blends) if len(blends) == len(cuts) else None,
         )
 
     def _draw_corner(self, generator: np.random.Generator) -> tuple[Source, tuple[int, ...]]:

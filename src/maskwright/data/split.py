@@ -9,7 +9,6 @@ a cut have a neighbour on the other side::
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -19,16 +18,17 @@ from typing import Any
 
 import numpy as np
 
-from maskwright.data.dataset import Case
+from maskwright.data.case import Case
 from maskwright.data.naming import natural_key
-from maskwright.data.problem import Problem, listed
+from maskwright.data.problem import listed
 from maskwright.errors import DataError
 from maskwright.io.durable import write_text
 
 FEWEST_GROUPS_FOR_TEST = 4
 """With fewer groups, a test part would leave too little to learn from."""
 
-_PARTS = ("train", "validation", "test")
+PARTS = ("train", "validation", "test")
+"""Names of the parts."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def read_split(
         Split(train=('a1',), validation=('a2',), test=('b1',))
     """
     lists = _read_lists(path)
-    parts = {part: _expand(lists.get(part, []), cases, path, part) for part in _PARTS}
+    parts = {part: _expand(lists.get(part, []), cases, path, part) for part in PARTS}
     owner: dict[str, str] = {}
     for part, names in parts.items():
         for name in names:
@@ -146,21 +146,78 @@ def read_split(
                     found=f"{name} in {owner[name]} and in {part}",
                     remedy="delete it from one of them",
                 )
+    return _completed(
+        parts,
+        cases,
+        str(path),
+        seed=seed,
+        validation_share=validation_share,
+        sequence=sequence,
+    )
+
+
+def split_by_parts(
+    cases: Sequence[Case], *, seed: int, validation_share: float, sequence: bool, subject: str
+) -> Split | None:
+    """The split that the cases themselves name, as those of a manifest do.
+
+    Args:
+        cases: All cases.
+        seed: Seed of the draw.
+        validation_share: Wanted share of ``train`` for validation, where no case is for it.
+        sequence: Whether the cases are slices of a stack.
+        subject: Where the parts are written, for messages.
+
+    Returns:
+        The parts, or ``None`` where no case names one.
+
+    Raises:
+        DataError: ``split-empty`` or ``split-groups``.
+
+    Example:
+        >>> cases = [Case(part, Path(part), None, part, part=part) for part in PARTS]
+        >>> split_by_parts(cases, seed=0, validation_share=0.2, sequence=False, subject="m.csv")
+        Split(train=('train',), validation=('validation',), test=('test',))
+    """
+    if not any(case.part for case in cases):
+        return None
+    parts = {part: [case.name for case in cases if case.part == part] for part in PARTS}
+    return _completed(
+        parts,
+        cases,
+        subject,
+        seed=seed,
+        validation_share=validation_share,
+        sequence=sequence,
+    )
+
+
+def _completed(
+    parts: dict[str, list[str]],
+    cases: Sequence[Case],
+    subject: str,
+    *,
+    seed: int,
+    validation_share: float,
+    sequence: bool,
+) -> Split:
+    """The split of named parts; without validation, it is drawn from training."""
     if not parts["train"]:
         raise DataError(
             "split-empty",
-            str(path),
+            subject,
             expected="names under train",
             found="none",
             remedy="name the images to learn from",
         )
     if not parts["validation"]:
-        own = [case for case in cases if owner.get(case.name) == "train"]
+        named = set(parts["train"])
+        own = [case for case in cases if case.name in named]
         drawn = split_cases(
             own, seed=seed, validation_share=validation_share, test_share=0.0, sequence=sequence
         )
         parts["train"], parts["validation"] = list(drawn.train), list(drawn.validation)
-    return Split(*(tuple(parts[part]) for part in _PARTS))
+    return Split(*(tuple(parts[part]) for part in PARTS))
 
 
 def write_split(path: Path, split: Split) -> None:
@@ -181,66 +238,6 @@ def write_split(path: Path, split: Split) -> None:
         ['a']
     """
     write_text(path, json.dumps(asdict(split), indent=2, ensure_ascii=False) + "\n")
-
-
-def check_split(
-    split: Split,
-    cases: Sequence[Case],
-    *,
-    digests: Mapping[str, str] | None = None,
-    present: Mapping[str, Sequence[int]] | None = None,
-    names: Sequence[str] = (),
-) -> list[Problem]:
-    """Look for what would make the measures too good, or the training impossible.
-
-    Args:
-        split: The parts.
-        cases: All cases.
-        digests: Case name → digest of the image's pixels; without it the files are compared.
-        present: Case name → class ids in its mask, to find classes absent from training.
-        names: Names of the classes, for the message.
-
-    Returns:
-        ``split-group``, ``split-duplicate`` and ``split-class-absent``, each a refusal.
-
-    Example:
-        >>> pair = [Case(name, Path(name), None, "one child") for name in ("left", "right")]
-        >>> [p.code for p in check_split(Split(("left",), ("right",), ()), pair,
-        ...                              digests={})]
-        ['split-group']
-    """
-    part_of = {name: part for part in _PARTS for name in getattr(split, part)}
-    used = [case for case in cases if case.name in part_of]
-    if digests is None:
-        digests = {case.name: _digest_file(case.image) for case in used}
-    problems = _across(
-        "split-group",
-        part_of,
-        {case.name: case.group for case in used},
-        "belong to one group, yet are in different parts",
-        "move them into one part, or set group_by if they do not belong together",
-    )
-    problems += _across(
-        "split-duplicate",
-        part_of,
-        {n: d for n, d in digests.items() if n in part_of},
-        "are the same image, yet are in different parts",
-        "delete all but one of them",
-    )
-    if present:
-        learnt = {c for name in split.train for c in present.get(name, ())}
-        for index in sorted({c for several in present.values() for c in several} - learnt):
-            name = names[index] if index < len(names) else str(index)
-            problems.append(
-                Problem(
-                    "split-class-absent",
-                    "refuse",
-                    "split",
-                    f"class {index} ({name}) is in no training mask",
-                    "move an image with this class into training",
-                )
-            )
-    return problems
 
 
 def _by_group(cases: Sequence[Case]) -> dict[str, int]:
@@ -302,7 +299,7 @@ def _read_lists(path: Path) -> dict[str, list[str]]:
             remedy="write it in this form",
         )
     for key, names in content.items():
-        if key not in _PARTS:
+        if key not in PARTS:
             raise DataError(
                 "split-key",
                 str(path),
@@ -338,33 +335,3 @@ def _expand(entries: Sequence[str], cases: Sequence[Case], path: Path, part: str
             )
         found |= {name_of[match] for match in matches}
     return [case.name for case in cases if case.name in found]
-
-
-def _across(
-    code: str, part_of: Mapping[str, str], key_of: Mapping[str, str], message: str, remedy: str
-) -> list[Problem]:
-    """A refusal for each set of cases of one key that is spread over several parts."""
-    members: dict[str, list[str]] = defaultdict(list)
-    for name, key in key_of.items():
-        members[key].append(name)
-    return [
-        Problem(
-            code,
-            "refuse",
-            "split",
-            f"{listed([f'{name} ({part_of[name]})' for name in names])} {message}",
-            remedy,
-        )
-        for names in members.values()
-        if len({part_of[name] for name in names}) > 1
-    ]
-
-
-def _digest_file(path: Path) -> str:
-    """The digest of a file, or of all files of a folder that is one image."""
-    if path.is_dir():
-        files = sorted(inside for inside in path.rglob("*") if inside.is_file())
-        names = [f"{file.relative_to(path).as_posix()} {_digest_file(file)}" for file in files]
-        return hashlib.sha256("\n".join(names).encode()).hexdigest()
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

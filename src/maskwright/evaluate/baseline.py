@@ -31,7 +31,11 @@ SLAB_FEATURES = 1 << 26
 MAX_ASSIGNMENTS = 5**5
 
 Spacing = Sequence[float] | None
-TrainingImage = tuple[NDArray[Any], NDArray[Any]] | tuple[NDArray[Any], NDArray[Any], Spacing]
+TrainingImage = (
+    tuple[NDArray[Any], NDArray[Any]]
+    | tuple[NDArray[Any], NDArray[Any], Spacing]
+    | tuple[NDArray[Any], NDArray[Any], Spacing, NDArray[np.bool_] | None]
+)
 
 
 def otsu(image_CYX: NDArray[Any]) -> NDArray[np.uint8]:
@@ -291,7 +295,8 @@ def fit_baselines(train: Iterable[TrainingImage], classes: int, seed: int = 0) -
 
     Args:
         train: For each image its array, shape ``(C, Y, X)`` or ``(C, Z, Y, X)``, its class ids
-            of the same shape without channels, and where it is known its spacing.
+            of the same shape without channels, and where they are known its spacing and where
+            pixels count.
         classes: Number of classes, background included.
         seed: Seed of the sample that k-means sees.
 
@@ -309,10 +314,12 @@ def fit_baselines(train: Iterable[TrainingImage], classes: int, seed: int = 0) -
     tables: dict[str, list[NDArray[np.int64]]] = {}
     for example in train:
         image_CYX, classes_YX = example[0], example[1]
-        spacing_mm = example[2] if len(example) == 3 else None
+        spacing_mm = example[2] if len(example) > 2 else None
+        valid_YX = example[3] if len(example) > 3 else None
         for name, partition_YX in _partitions(image_CYX, classes, seed, spacing_mm):
             # Rows are classes, columns parts; Otsu has two parts even where there is one class.
-            table_KP = count_confusion(partition_YX, classes_YX, max(classes, 2))[:classes]
+            table_KP = count_confusion(partition_YX, classes_YX, max(classes, 2), valid_YX)
+            table_KP = table_KP[:classes]
             tables.setdefault(name, []).append(table_KP[:, : 2 if name == "otsu" else classes])
     if not tables:
         raise DataError(

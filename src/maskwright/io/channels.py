@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from maskwright.errors import ImageReadError
 from maskwright.io.image import Image, is_grey
 from maskwright.io.registry import read_image
+from maskwright.io.source import ImageSource, open_source
 from maskwright.io.space import difference
 
 
@@ -52,6 +56,49 @@ def read_channels(paths: Sequence[Path]) -> Image:
             raise _differs("geometry", path, f"the place of {paths[0].name}", apart)
     array_CYX = np.concatenate([image.array[:1] for image in images])
     return Image(array_CYX, spacing_mm=first.spacing_mm, geometry=first.geometry)
+
+
+def open_channels(paths: Sequence[Path]) -> ImageSource:
+    """The same image, of which any block can be read; no pixel is read yet.
+
+    Args:
+        paths: One file, opened as it is, or several of one channel each.
+
+    Returns:
+        The channels together, as :func:`read_channels` gives them.
+
+    Raises:
+        ImageReadError: As :func:`read_channels`; for a file of several channels only when its
+            pixels are read and differ.
+    """
+    sources = [open_source(path) for path in paths]
+    first = sources[0]
+    if len(sources) == 1:
+        return first
+    for source in sources:
+        if source.shape[1:] != first.shape[1:]:
+            sizes = (" × ".join(map(str, each.shape[1:])) for each in (first, source))
+            raise _differs("size", source.path, *sizes)
+        apart = difference(first.geometry, source.geometry)
+        if apart:
+            raise _differs("geometry", source.path, f"the place of {paths[0].name}", apart)
+
+    def read(block: tuple[slice, ...]) -> NDArray[Any]:
+        parts = [source.read(block) for source in sources]
+        for source, part in zip(sources, parts, strict=True):
+            if not is_grey(part):
+                raise _differs("several", source.path, "one channel in the file", f"{len(part)}")
+        return np.concatenate([part[:1] for part in parts])
+
+    chunked = [source.chunks for source in sources if source.chunks]
+    return replace(
+        first,
+        shape=(len(sources), *first.shape[1:]),
+        dtype=np.result_type(*(source.dtype for source in sources)),
+        read=read,
+        lazy=all(source.lazy for source in sources),
+        chunks=chunked[0] if chunked else None,
+    )
 
 
 def _differs(what: str, path: Path, expected: str, found: str) -> ImageReadError:

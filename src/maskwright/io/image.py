@@ -50,6 +50,7 @@ class Image:
         geometry: Place in space, for formats that keep one.
         palette: For indexed images the RGB colours, shape ``(n, 3)`` uint8, else ``None``.
         exif_turned: Whether the file asked to be turned or mirrored, which was done on reading.
+        alpha: Whether the file has a channel of opacity, which was left out on reading.
 
     Example:
         >>> Image(np.zeros((1, 4, 5), np.uint8)).size
@@ -61,6 +62,7 @@ class Image:
     geometry: Geometry | None = None
     palette: NDArray[np.uint8] | None = None
     exif_turned: bool = False
+    alpha: bool = False
 
     @property
     def axes(self) -> str:

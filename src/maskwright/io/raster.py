@@ -68,6 +68,7 @@ def read_raster(format_name: str, path: Path, expand: bool) -> Image:
     """
     with _opened(format_name, path) as file:
         orientation = _orientation(file, path)
+        alpha = file.mode.endswith("A")
         palette: NDArray[np.uint8] | None = None
         if format_name == "PNG":
             _check_png_sums(path)
@@ -86,7 +87,10 @@ def read_raster(format_name: str, path: Path, expand: bool) -> Image:
     if not array_CYX.dtype.isnative:
         array_CYX = array_CYX.astype(array_CYX.dtype.newbyteorder("="))
     return Image(
-        apply_orientation(array_CYX, orientation), palette=palette, exif_turned=orientation != 1
+        apply_orientation(array_CYX, orientation),
+        palette=palette,
+        exif_turned=orientation != 1,
+        alpha=alpha,
     )
 
 

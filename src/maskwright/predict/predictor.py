@@ -1,14 +1,15 @@
 """Overlap-tile prediction of arrays of any size, with any callable as the network.
 
 Tiles read more than they keep (:mod:`maskwright.tiling`), so no seam can appear; what is needed
-beyond the image's border is mirrored. Only one tile is ever held as floats.
+beyond the image's border is mirrored. Only one tile is ever held as floats; where tiles overlap and
+are averaged, the running sums of a slab as high as a tile are held too.
 
 Source: Ronneberger et al. 2015, arXiv 1505.04597, figure 2.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypedDict
 
@@ -16,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.data import intensity
-from maskwright.tiling import Tile, read_mirrored
+from maskwright.predict.slab import Slab
+from maskwright.tiling import Interval, Tile, read_mirrored
 
 
 class _Always(TypedDict):
@@ -38,6 +40,8 @@ class Found(_Always, total=False):
 
 Engine = Callable[[NDArray[np.float32]], Found]
 """From a batch of tiles ``(B, C, *S)`` to what the network says, S being Y X or Z Y X."""
+
+Window = tuple[Interval, ...]
 
 Normaliser = Callable[[NDArray[Any], int], Callable[[NDArray[Any]], NDArray[np.float32]]]
 """From a whole image and the network's channels to what normalises a block of that image."""
@@ -63,6 +67,24 @@ def z_score(
 
 def _nothing() -> NDArray[np.float32]:
     return np.empty(0, np.float32)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of an image that no further tile changes; valid until the next part is taken.
+
+    Args:
+        where: The part; parts touch and never overlap.
+        probabilities_KYX: Of every class; of float16 where :func:`join_tiles` was told so.
+        levels_KYX: The same of each level of the decoder, where the engine gives them.
+        image_L: What its tiles add to the probabilities of the classes of whole images, each
+            weighted by the share of the image that it decides; empty where there are none.
+    """
+
+    where: tuple[slice, ...]
+    probabilities_KYX: NDArray[Any]
+    levels_KYX: tuple[NDArray[Any], ...] = ()
+    image_L: NDArray[np.float32] = field(default_factory=_nothing)
 
 
 @dataclass(frozen=True)
@@ -106,14 +128,72 @@ def predict_tiles(
         The tile and what was found, as a batch of one, of the size of the tile's ``write``.
     """
     normalised = normalise(image_CYX, channels)
-    for tile in rule.cover(image_CYX.shape[1:]):
-        pixels = read_mirrored(image_CYX, tile.read)
-        found = engine(normalised(pixels)[None]).copy()
+    tiles = rule.cover(image_CYX.shape[1:])
+    return run_tiles(tiles, lambda read: normalised(read_mirrored(image_CYX, read)), engine)
+
+
+def run_tiles(
+    tiles: Iterable[Tile], read: Callable[[Window], NDArray[np.float32]], engine: Engine
+) -> Iterator[tuple[Tile, Found]]:
+    """What the network says of tiles, each cropped to what is kept.
+
+    Args:
+        tiles: What is to be predicted.
+        read: Gives the normalised pixels of a window that may leave the image, ``(C, *S)``.
+        engine: The network.
+
+    Yields:
+        As :func:`predict_tiles`.
+    """
+    for tile in tiles:
+        found = engine(read(tile.read)[None]).copy()
         kept = (slice(None), slice(None), *tile.crop_slices)
         found["probabilities"] = found["probabilities"][kept]
         if "levels" in found:
             found["levels"] = [level_BKS[kept] for level_BKS in found["levels"]]
         yield tile, found
+
+
+def join_tiles(
+    predicted: Iterable[tuple[Tile, Found]],
+    tiles: Sequence[Tile],
+    shape: tuple[int, ...],
+    *,
+    sums: type[np.floating[Any]] = np.float32,
+) -> Iterator[Part]:
+    """Parts of an image that are finished: each tile, or bands of averaged tiles.
+
+    Args:
+        predicted: What the network says of ``tiles``, in their order.
+        tiles: The tiles, in row-major order; of tiles that overlap whole rows, from any row on.
+        shape: Size of the image.
+        sums: Data type of the running sums of overlapping tiles.
+
+    Yields:
+        Parts in order. Where ``tiles`` do not begin with the first row, those parts that an
+        earlier row shares are not whole.
+    """
+    pixels = float(np.prod(shape))
+    slab: Slab | None = None
+    image_L = _nothing()
+    following = [tile.write[0].start for tile in tiles[1:]]
+    stops = [*following, shape[0]]
+    for (tile, found), stop in zip(predicted, stops, strict=True):
+        maps = [found["probabilities"][0], *(level[0] for level in found.get("levels", []))]
+        if "image_probabilities" in found:
+            share_L = np.float32(tile.area / pixels) * found["image_probabilities"][0]
+            image_L = image_L + share_L if image_L.size else share_L
+        if tile.weights is None:
+            yield Part(tile.write_slices, maps[0], tuple(maps[1:]), image_L)
+            image_L = _nothing()
+            continue
+        if slab is None:
+            slab = Slab(tiles, shape, [len(values_KS) for values_KS in maps], sums)
+        slab.add(tile, maps)
+        if stop > tile.write[0].start:
+            where, sums_KS = slab.take(stop)
+            yield Part(where, sums_KS[0], tuple(sums_KS[1:]), image_L)
+            image_L = _nothing()
 
 
 def predict_image(
@@ -129,7 +209,7 @@ def predict_image(
     """Predict an image tile by tile and gather all that the network says of it.
 
     The label of the image is read from the tiles: their probabilities are averaged, each weighted
-    by the area of its ``write``. Memory beyond the result is that of one tile.
+    by the area that it decides. Memory beyond the result is that of one tile, or of a slab.
 
     Args:
         image_CYX: Image in its own data type; a volume has its Z axis before Y.
@@ -158,30 +238,37 @@ def predict_image(
         ([[1, 0], [0, 0]], [0.75, 0.25])
     """
     size = image_CYX.shape[1:]
+    tiles = rule.cover(size)
+    predicted = predict_tiles(image_CYX, engine, rule, channels, normalise)
     classes_YX = np.empty(size, np.uint8)
     probabilities_KYX, image_L = _nothing(), _nothing()
     levels_YX: list[NDArray[np.uint8]] = []
-    for tile, found in predict_tiles(image_CYX, engine, rule, channels, normalise):
-        where, part_KYX = tile.write_slices, found["probabilities"][0]
+    for part in join_tiles(told(predicted, on_tile), tiles, size):
+        where, part_KYX = part.where, part.probabilities_KYX
         classes_YX[where] = most_probable(part_KYX)
         if hold:
             if not probabilities_KYX.size:
                 probabilities_KYX = np.empty((len(part_KYX), *size), np.float32)
             probabilities_KYX[(slice(None), *where)] = part_KYX
-        if "image_probabilities" in found:
-            share = classes_YX[where].size / classes_YX.size
-            part_L = share * found["image_probabilities"][0]
-            image_L = image_L + part_L if image_L.size else part_L
-        found_levels = found.get("levels", [])
-        levels_YX = levels_YX or [np.empty(size, np.uint8) for _ in found_levels]
-        for level_YX, level_BKS in zip(levels_YX, found_levels, strict=True):
-            level_YX[where] = most_probable(level_BKS[0])
-        if on_tile is not None:
-            on_tile()
+        if part.image_L.size:
+            image_L = image_L + part.image_L if image_L.size else part.image_L
+        levels_YX = levels_YX or [np.empty(size, np.uint8) for _ in part.levels_KYX]
+        for level_YX, level_KYX in zip(levels_YX, part.levels_KYX, strict=True):
+            level_YX[where] = most_probable(level_KYX)
     return ImagePrediction(classes_YX, probabilities_KYX, image_L, tuple(levels_YX))
 
 
-def most_probable(probabilities_KYX: NDArray[np.float32]) -> NDArray[np.uint8]:
+def told(
+    predicted: Iterable[tuple[Tile, Found]], on_tile: Callable[[], None] | None
+) -> Iterator[tuple[Tile, Found]]:
+    """The same, with a call for each tile that was predicted."""
+    for each in predicted:
+        if on_tile is not None:
+            on_tile()
+        yield each
+
+
+def most_probable(probabilities_KYX: NDArray[Any]) -> NDArray[np.uint8]:
     """Class ids from probabilities; the lower class where two are equal."""
     classes_YX: NDArray[np.uint8]
     if probabilities_KYX.shape[0] == 2:

@@ -8,10 +8,7 @@ from itertools import product
 from typing import Protocol
 
 from maskwright.errors import SizeError
-from maskwright.tiling import Interval, Tile
-
-Part = tuple[Interval, Interval, Interval]
-"""Read, crop and write along one axis."""
+from maskwright.tiling import Interval, Part, Tile
 
 
 class WindowAxis(Protocol):
@@ -63,10 +60,7 @@ class WindowRule:
             list(_cover_axis(axis, size, self.tile_px))
             for axis, size in zip(self.axes, shape, strict=True)
         ]
-        return [
-            Tile(*(tuple(part[i] for part in several) for i in range(3)))
-            for several in product(*parts)
-        ]
+        return [Tile.of(several) for several in product(*parts)]
 
 
 def _cover_axis(axis: WindowAxis, size: int, tile_px: int) -> Iterator[Part]:

@@ -13,19 +13,21 @@ from torch import Tensor
 
 from maskwright.config import TrainConfig
 from maskwright.data.augment import apply_augmentation, draw_augmentation
-from maskwright.data.sampler import Patches
+from maskwright.data.labelmap import IGNORED
+from maskwright.data.sampler import SHARE_PARTS, Patches
 from maskwright.data.weightmap import loss_maps, separate
 from maskwright.errors import TrainingError
 from maskwright.nn.blocks import crop
 from maskwright.nn.checkpoint import load_tensors
-from maskwright.nn.loss_target import Target
+from maskwright.nn.loss_target import Target, class_shares
 from maskwright.nn.unet import UNet, memory_format
 from maskwright.train.objective import Objective
 from maskwright.train.schedule import average_decay
 
 _OPTIMISER_KEYS = ("exp_avg", "exp_avg_sq", "step")
-# Class ids fill one byte; the number of the object is kept above it, so that both move as one.
-_OBJECT_BITS = 8
+# Class ids fill one byte. The number of the object, or the class that shares the pixel with its
+# share, is kept above it, so that both move as one.
+_CLASS_BITS = 8
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,9 @@ class Stepper:
         """
         image = torch.from_numpy(patches.image_BCS).to(self.device)
         truth = torch.from_numpy(patches.truth_BS)
-        if patches.objects_BS is not None:
-            truth = truth.int() | torch.from_numpy(patches.objects_BS) << _OBJECT_BITS
+        more_BS = patches.objects_BS if patches.blend_BS is None else patches.blend_BS
+        if more_BS is not None:
+            truth = truth.int() | torch.from_numpy(more_BS).int() << _CLASS_BITS
         generator = torch.Generator().manual_seed(_step_seed(self.config.seed, step))
         drawn = draw_augmentation(
             self.config.augment,
@@ -98,18 +101,30 @@ class Stepper:
             spacing_mm=patches.spacing_mm,
         )
         image, truth = apply_augmentation(drawn, image, truth.to(self.device))
-        target = self._target(crop(truth, self._border_px), patches.objects_BS is not None)
-        return image, replace(target, image_labels=self._image_labels(target.truth, patches))
+        truth = crop(truth, self._border_px)
+        above = None
+        if more_BS is not None:
+            above = truth >> _CLASS_BITS
+            truth = (truth & ((1 << _CLASS_BITS) - 1)).to(torch.uint8)
+        valid = None
+        if (patches.truth_BS == IGNORED).any():
+            valid = truth != IGNORED
+            truth = truth.masked_fill(~valid, 0)
+        labels = self._image_labels(truth, patches)
+        shared = patches.blend_BS is not None
+        target = self._target(truth, None if shared else above)
+        if above is not None and shared:
+            shares = shared_truth(truth, above, self.network.config.classes)
+            target = replace(target, truth=shares)
+        return image, replace(target, valid=valid, image_labels=labels)
 
-    def _target(self, truth_BS: Tensor, numbered: bool) -> Target:
+    def _target(self, truth_BS: Tensor, numbers_BS: Tensor | None) -> Target:
         """The truth, and the maps that the loss needs."""
         loss, objects_BS = self.objective.loss, None
-        if numbered:
-            objects_BS = (truth_BS >> _OBJECT_BITS).numpy(force=True)
-            truth_BS = (truth_BS & ((1 << _OBJECT_BITS) - 1)).to(torch.uint8)
         if not loss.needed_maps:
             return Target(truth_BS)
-        if objects_BS is not None:
+        if numbers_BS is not None:
+            objects_BS = numbers_BS.numpy(force=True)
             parted_BS = np.stack([separate(objects) for objects in objects_BS])
             gaps_BS = torch.from_numpy((objects_BS > 0) & (parted_BS == 0))
             truth_BS = truth_BS.masked_fill(gaps_BS.to(self.device), 0)
@@ -194,6 +209,28 @@ class Stepper:
                 for key in ("exp_avg", "exp_avg_sq"):
                     slots[key] = slots[key].contiguous(memory_format=_format_of(parameter))
                 self.optimiser.state[parameter] = slots
+
+
+def shared_truth(truth_BS: Tensor, blend_BS: Tensor, classes: int) -> Tensor:
+    """The share of each class where two share a pixel.
+
+    Args:
+        truth_BS: Class ids, shape ``(B, *S)``.
+        blend_BS: The other class and its share, see :func:`maskwright.data.sampler.blend`.
+        classes: Number of classes K.
+
+    Returns:
+        Shares that sum to one, shape ``(B, K, *S)``.
+
+    Example:
+        >>> quarter = torch.tensor([[60 << 8 | 1]])
+        >>> shared_truth(torch.tensor([[0]]), quarter, 2).flatten().tolist()
+        [0.75, 0.25]
+    """
+    share_BS = (blend_BS >> _CLASS_BITS).float().div_(SHARE_PARTS).unsqueeze(1)
+    other_BS = blend_BS & ((1 << _CLASS_BITS) - 1)
+    own_BKS, other_BKS = (class_shares(ids, classes) for ids in (truth_BS, other_BS))
+    return own_BKS * (1 - share_BS) + other_BKS * share_BS
 
 
 def _format_of(parameter: Tensor) -> torch.memory_format:

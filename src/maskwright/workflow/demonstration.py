@@ -10,6 +10,7 @@ from pathlib import Path
 from maskwright.data.dataset import find_cases
 from maskwright.data.sample import write_sample
 from maskwright.errors import OutputError
+from maskwright.io.registry import image_suffix, write_mask
 from maskwright.progress import Events
 from maskwright.workflow.evaluation import Evaluation, evaluate
 from maskwright.workflow.run import Run
@@ -78,15 +79,17 @@ def demonstrate(
     split = json.loads(run.folder.splits.read_text(encoding="utf-8"))
     held = split["test"] or split["validation"]
     events.send("stage", text=f"Predict: {len(held)} held-out images")
-    cases = {case.name: case for case in find_cases(root, group_by=None).cases}
+    cases = {case.name: case for case in find_cases(root).cases}
     masks = run.predict([cases[name].image for name in held], target / "masks", events=events)
     events.send("stage", text="Evaluate: predicted masks against the held-out truth")
     truth = target / "truth"
     truth.mkdir()
     for name in held:
         mask = cases[name].mask
-        if mask is not None:
-            shutil.copy2(mask, truth / f"{name}{mask.suffix}")
+        if cases[name].objects:
+            write_mask(truth / f"{name}.tif", cases[name].read_mask())
+        elif mask is not None:
+            shutil.copy2(mask, truth / f"{name}{image_suffix(mask)}")
     evaluation = evaluate(
         masks, truth, json_file=target / "evaluation.json", group_by=alone, events=events
     )

@@ -223,7 +223,8 @@ def _test_image(folder: RunFolder, facts: ModelFacts) -> _Sample | None:
         root = Path(folder.read_json(folder.metrics)["data"]["root"])
         split = folder.read_json(folder.splits)
         names = split["test"] or split["validation"]
-        case = next(c for c in find_cases(root, group_by=None).cases if c.name == names[0])
+        found = find_cases(root, slices=folder.read_config().data.slices)
+        case = next(c for c in found.cases if c.name == names[0])
         array_CS = case.read_image().array
         if array_CS.ndim != facts.dims + 1:
             return None

@@ -8,8 +8,14 @@ from collections.abc import Sequence
 from maskwright import geometry
 from maskwright.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from maskwright.data.check import CheckReport
-from maskwright.data.image_labels import ImageLabels, image_labels
+from maskwright.data.image_labels import (
+    NO_LABELS,
+    ImageLabels,
+    image_labels,
+    labels_by_name,
+)
 from maskwright.errors import ConfigError, DataError
+from maskwright.loss_terms import needed_maps
 from maskwright.train.objective import Objective
 
 _VOLUME_PATCH_PX = 64**3
@@ -40,6 +46,7 @@ def fit_to_data(config: RunConfig, report: CheckReport) -> RunConfig:
             remedy="run `maskwright check` and follow its remedies",
         )
     data = config.data.model_copy(update=label_map.to_settings())
+    _check_shares(config, report)
     of_images = labels_of_images(data, report)
     if of_images is None and config.model.image_classes:
         raise ConfigError(
@@ -69,6 +76,8 @@ def fit_to_data(config: RunConfig, report: CheckReport) -> RunConfig:
 def labels_of_images(data: DataConfig, report: CheckReport) -> ImageLabels | None:
     """The class of each whole image, where the settings say where it is written.
 
+    Without a setting they are those of a manifest; ``none`` leaves these out.
+
     Args:
         data: The data settings, classes included.
         report: The checked data set.
@@ -76,11 +85,49 @@ def labels_of_images(data: DataConfig, report: CheckReport) -> ImageLabels | Non
     Raises:
         DataError: As :func:`maskwright.data.image_labels.image_labels` does.
     """
+    cases = [case for case in report.cases if case.mask is not None]
+    names = [case.name for case in cases]
     if not data.image_labels:
+        said = {case.name: case.image_label for case in cases}
+        return labels_by_name(said, names, str(report.root)) if any(said.values()) else None
+    if data.image_labels == NO_LABELS:
         return None
-    names = [case.name for case in report.cases if case.mask is not None]
     class_names = [name for name, _ in data.labels]
     return image_labels(data.image_labels, names, class_names=class_names, present=report.present)
+
+
+def _check_shares(config: RunConfig, report: CheckReport) -> None:
+    """Refuse to share pixels between classes where nothing says how, or a loss cannot.
+
+    Raises:
+        ConfigError: ``annotators-soft``, ``annotators-missing`` or ``shares-border``.
+    """
+    data = config.data
+    asked = "--set data.soft=true" if data.soft else "--set data.annotators=mean"
+    if data.annotators == "mean" and data.soft:
+        raise ConfigError(
+            "annotators-soft",
+            asked,
+            expected="one way to share pixels between classes",
+            found="also --set data.annotators=mean",
+            remedy="leave one of them out",
+        )
+    if data.annotators == "mean" and all(case.second is None for case in report.cases):
+        raise ConfigError(
+            "annotators-missing",
+            asked,
+            expected="masks of a second person in a folder second_observer/",
+            found="none",
+            remedy="add this folder beside images/ and masks/, or leave the setting out",
+        )
+    if (data.soft or data.annotators == "mean") and "border_map" in needed_maps(config.train.loss):
+        raise ConfigError(
+            "shares-border",
+            asked,
+            expected="a loss that does not weigh borders",
+            found=f"loss={config.train.loss}",
+            remedy="use --set loss=dice+ce, which learns shares",
+        )
 
 
 def _patch(

@@ -4,44 +4,75 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from maskwright.data.dataset import Case
+from maskwright.config import DataConfig
+from maskwright.data.case import Case
 from maskwright.data.intensity import measure, select_channels
-from maskwright.data.labels import LabelMap
-from maskwright.data.sampler import Source
+from maskwright.data.labelmap import IGNORED, LabelMap, split_ignored
+from maskwright.data.sampler import Source, blend
 from maskwright.errors import DataError
 from maskwright.io.image import Image
-from maskwright.io.registry import read_mask
+
+RoiWay = Literal["auto", "disc", "none"]
 
 
-def true_mask(case: Case) -> Image:
-    """The mask of a case, values as they are stored.
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """What a case should become.
+
+    Args:
+        mask: The mask, values as they are stored.
+        classes_YX: Class ids, 0 where pixels do not count.
+        valid_YX: Where pixels count; ``None`` everywhere.
+    """
+
+    mask: Image
+    classes_YX: NDArray[np.uint8]
+    valid_YX: NDArray[np.bool_] | None
+
+    def with_ignored(self) -> NDArray[np.uint8]:
+        """Class ids, :data:`maskwright.data.labelmap.IGNORED` where pixels do not count."""
+        if self.valid_YX is None:
+            return self.classes_YX
+        return np.where(self.valid_YX, self.classes_YX, np.uint8(IGNORED))
+
+
+def read_truth(case: Case, label_map: LabelMap, roi: RoiWay = "auto") -> Truth:
+    """The truth of a case.
+
+    Args:
+        case: An image with its mask.
+        label_map: Meaning of mask values.
+        roi: ``none`` where regions of interest are not heeded.
 
     Raises:
-        DataError: When the case has no mask.
+        DataError: When the case has no mask, a value has no meaning, or the region of interest
+            has another size.
     """
-    if case.mask is None:
-        raise DataError(
-            "mask-missing",
-            str(case.image),
-            expected="a mask",
-            found="none",
-            remedy="run `maskwright check`",
-        )
-    return read_mask(case.mask)
+    mask = case.read_mask()
+    classes_YX, valid_YX = split_ignored(label_map.encode(mask, subject=str(case.mask)))
+    region_YX = case.read_region() if roi == "auto" else None
+    return Truth(mask, classes_YX, both_count(valid_YX, region_YX))
 
 
-def true_classes(case: Case, label_map: LabelMap) -> NDArray[np.uint8]:
-    """The class ids of a case's mask, shape ``(Y, X)`` or ``(Z, Y, X)``.
+def both_count(
+    one: NDArray[np.bool_] | None, other: NDArray[np.bool_] | None
+) -> NDArray[np.bool_] | None:
+    """Where pixels count for both; ``None`` counts every pixel.
 
-    Raises:
-        DataError: When the case has no mask, or a value without a meaning.
+    Example:
+        >>> both_count(None, np.array([True, False])).tolist()
+        [True, False]
     """
-    return label_map.encode(true_mask(case), subject=str(case.mask))
+    if one is None or other is None:
+        return other if one is None else one
+    return one & other
 
 
 def load_sources(
@@ -50,6 +81,7 @@ def load_sources(
     label_map: LabelMap,
     channels: int,
     *,
+    data: DataConfig,
     label_of: Mapping[str, int] = MappingProxyType({}),
     numbered: bool = False,
 ) -> list[Source]:
@@ -60,39 +92,69 @@ def load_sources(
         names: Which to load, in this order.
         label_map: Meaning of mask values.
         channels: Channels the network takes.
+        data: What pixels count, and whether the truth is shared between classes.
         label_of: Case name → class of the whole image, where there are such classes.
         numbered: Whether the objects are needed too.
+
+    Raises:
+        DataError: ``roi-empty`` when no pixel of them counts, and whatever reading finds.
     """
     by_name = {case.name: case for case in cases}
     sources = []
     for case in (by_name[name] for name in names):
         image = case.read_image()
         array_CYX = select_channels(image.array, channels)
-        mask = true_mask(case)
-        classes_YX = label_map.encode(mask, subject=str(case.mask))
+        truth = read_truth(case, label_map, data.roi)
         sources.append(
             Source(
                 case.name,
                 array_CYX,
-                classes_YX,
+                truth.with_ignored(),
                 measure(array_CYX, channels),
                 image.spacing_mm,
-                _objects(mask, classes_YX, label_map) if numbered else None,
+                _objects(truth, label_map) if numbered else None,
                 label_of.get(case.name),
+                _blend(case, truth, label_map, data),
             )
+        )
+    if sources and all((source.classes_YX == IGNORED).all() for source in sources):
+        raise DataError(
+            "roi-empty",
+            sources[0].name,
+            expected="pixels that count",
+            found="none in any of these images",
+            remedy="mend the regions of interest, or use --set data.roi=none",
         )
     return sources
 
 
-def _objects(mask: Image, classes_YX: NDArray[np.uint8], label_map: LabelMap) -> NDArray[np.int32]:
+def _blend(
+    case: Case, truth: Truth, label_map: LabelMap, data: DataConfig
+) -> NDArray[np.uint16] | None:
+    """The second class at each pixel and its share, where the truth is shared."""
+    if data.soft:
+        share_YX = label_map.shares(truth.mask, subject=str(case.mask))
+        other_YX = np.uint8(1) - truth.classes_YX
+        return blend(other_YX, np.where(other_YX == 1, share_YX, 1 - share_YX))
+    if data.annotators == "first":
+        return None
+    second = case.read_second()
+    if second is None:
+        return np.zeros(truth.classes_YX.shape, np.uint16)
+    other_YX, seen_YX = split_ignored(label_map.encode(second, subject=str(case.second)))
+    halves_YX = np.full(other_YX.shape, 0.5, np.float32)
+    return blend(other_YX, halves_YX if seen_YX is None else halves_YX * seen_YX)
+
+
+def _objects(truth: Truth, label_map: LabelMap) -> NDArray[np.int32]:
     """The objects as they are numbered, else the connected pieces of each class."""
     if label_map.kind == "objects":
-        _, numbers = np.unique(mask.array[0], return_inverse=True)
-        numbers = numbers.reshape(classes_YX.shape) + 1
-        return np.where(classes_YX > 0, numbers, 0).astype(np.int32)
+        _, numbers = np.unique(truth.mask.array[0], return_inverse=True)
+        numbers = numbers.reshape(truth.classes_YX.shape) + 1
+        return np.where(truth.classes_YX > 0, numbers, 0).astype(np.int32)
     import cc3d
 
-    pieces: NDArray[np.int32] = cc3d.connected_components(classes_YX).astype(np.int32)
+    pieces: NDArray[np.int32] = cc3d.connected_components(truth.classes_YX).astype(np.int32)
     return pieces
 
 
@@ -102,5 +164,7 @@ def hash_sources(sources: Sequence[Source]) -> str:
     for source in sorted(sources, key=lambda s: s.name):
         digest.update(source.name.encode())
         digest.update(np.ascontiguousarray(source.image_CYX).data)
-        digest.update(source.classes_YX.data)
+        digest.update(np.ascontiguousarray(source.classes_YX).data)
+        if source.blend_YX is not None:
+            digest.update(source.blend_YX.data)
     return digest.hexdigest()

@@ -51,7 +51,7 @@ class MaskSet:
     numbered: bool
 
     def classes(self, source: LabelSource, region: tuple[slice, ...]) -> NDArray[np.uint8]:
-        """Class ids of a block of a mask."""
+        """Class ids of a block of a mask, with :data:`maskwright.data.labelmap.IGNORED`."""
         return self.label_map.encode(read_values(source, region), subject=str(source.path))
 
 
@@ -102,9 +102,9 @@ def is_large(shape: tuple[int, ...]) -> bool:
     return int(np.prod(shape, dtype=np.int64)) > LARGEST_PX
 
 
-def take_census(files: Iterable[Path], events: Events, what: str) -> MaskCensus:
-    """Count the values of all masks, telling progress."""
-    census = MaskCensus()
+def take_census(files: Iterable[Path], events: Events, what: str, config: DataConfig) -> MaskCensus:
+    """Count the values of all masks that count, telling progress."""
+    census = MaskCensus(ignore=config.ignore, soft=config.soft)
     paths = list(files)
     for number, path in enumerate(paths, start=1):
         events.send(
@@ -142,11 +142,13 @@ def understand(
     Raises:
         DataError: When values cannot be told apart.
     """
-    census = take_census(truths.values(), events, "the truth")
+    census = take_census(truths.values(), events, "the truth", config)
     label_map, problems = decide(census, config)
     refused = [problem for problem in problems if problem.code not in _ABSENCES]
     raise_first_refusal(refused, expected="masks whose values can be told apart")
-    others = MaskCensus() if same_values else take_census(found.values(), events, "the predictions")
+    others = MaskCensus()
+    if not same_values:
+        others = take_census(found.values(), events, "the predictions", DataConfig())
     raise_first_refusal(others.refusals, expected="masks whose values can be told apart")
     if label_map is None:
         label_map = _from_both(census, others, config)

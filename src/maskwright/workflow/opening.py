@@ -24,7 +24,8 @@ from maskwright.predict.processing import normaliser
 from maskwright.predict.window_rule import WindowRule
 from maskwright.workflow.calibrating import Calibration
 from maskwright.workflow.gating import gate_of, image_class_names
-from maskwright.workflow.prediction import Predictor, tile_rule
+from maskwright.workflow.prediction_plan import tiling_of
+from maskwright.workflow.predictor import Predictor
 
 _WAYS = ("flip", "scale")
 
@@ -38,6 +39,7 @@ class Asked:
         levels: Whether the levels of the decoder are predicted too.
         tta: ``flip``, ``scale``, both joined by a comma or as a list, or ``none``.
         gate: Whether the image's label may take a class away.
+        precision: Number format, as a prediction that goes on began with.
 
     Raises:
         ConfigError: ``predict-tta`` for an unknown way of averaging.
@@ -51,6 +53,7 @@ class Asked:
     levels: bool = False
     tta: str | Sequence[str] | None = None
     gate: bool | None = None
+    precision: str | None = None
 
     def over(self, config: PredictConfig) -> PredictConfig:
         """The settings with what was asked for."""
@@ -59,6 +62,8 @@ class Asked:
             changes["tta"] = self._ways(self.tta)
         if self.gate is not None:
             changes["gate"] = self.gate
+        if self.precision is not None:
+            changes["precision"] = self.precision
         return config.model_copy(update=changes)
 
     def refuse_levels(self, subject: str) -> None:
@@ -185,6 +190,7 @@ def _open_run(path: Path, asked: Asked) -> OpenedNetwork:
         tile=asked.tile,
         levels=asked.levels,
         gate=gate_of(settings, config.data, model),
+        slices=config.data.slices,
     )
     shares = network.fusion.shares() if network.fusion is not None else ()
     return OpenedNetwork(predictor, config.data, Calibration.read(folder), model, shares)
@@ -194,9 +200,10 @@ def _open_file(file: NetworkFile, subject: str, asked: Asked) -> OpenedNetwork:
     asked.refuse_levels(subject)
     facts = ModelFacts.from_json(file.facts, subject=subject)
     settings = asked.over(facts.predict)
+    tiling = tiling_of(facts.model, settings, tile=asked.tile)
     predictor = Predictor(
         file_engine(file, facts.activation),
-        tile_rule(facts.model, settings, tile=asked.tile),
+        tiling.rule_of(tiling.tile_px),
         facts.model.channels,
         facts.model.classes,
         file.runtime,
@@ -204,6 +211,8 @@ def _open_file(file: NetworkFile, subject: str, asked: Asked) -> OpenedNetwork:
         scales=settings.scales,
         overlapping=facts.activation == "sigmoid",
         gate=gate_of(settings, facts.data, facts.model),
+        tiling=tiling,
+        slices=facts.data.slices,
     )
     return OpenedNetwork(predictor, facts.data, Calibration(facts.temperature), facts.model)
 

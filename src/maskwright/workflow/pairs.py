@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from maskwright.config import EvaluateConfig
 from maskwright.data.companions import region_of
+from maskwright.data.labelmap import split_ignored
 from maskwright.errors import DataError
 from maskwright.evaluate.case import CaseScore
 from maskwright.evaluate.confusion import count_confusion
@@ -18,6 +19,7 @@ from maskwright.evaluate.measuring import score_case
 from maskwright.io.arrays import LabelSource, difference, open_labels
 from maskwright.io.probabilities import find_probabilities, read_probabilities
 from maskwright.predict.predictor import distribution
+from maskwright.workflow.loading import both_count
 from maskwright.workflow.masks import MaskSet, is_large, read_values, regions, values_of
 from maskwright.workflow.partitions import PartitionTables
 
@@ -72,15 +74,15 @@ class PairScorer:
         if self._overlapping and probabilities is not None:
             probabilities = distribution(probabilities)
         numbered = self._truth.label_map.classes == 2
-        classes = self._truth.classes(truth, whole)
-        valid = None if roi is None else region_of(read_values(roi))
+        classes, counted = split_ignored(self._truth.classes(truth, whole))
+        valid = both_count(counted, None if roi is None else region_of(read_values(roi)))
         truth_objects = values_of(truth) if self._truth.numbered and numbered else None
         prediction_objects = None
         if found is not None and self._predicted.numbered and numbered:
             prediction_objects = values_of(found)
         scored = score_case(
             name,
-            None if found is None else self._predicted.classes(found, whole),
+            None if found is None else split_ignored(self._predicted.classes(found, whole))[0],
             classes,
             self._truth.label_map.classes,
             probabilities=probabilities,
@@ -130,11 +132,12 @@ class PairScorer:
         classes = self._truth.label_map.classes
         confusion = np.zeros((classes, classes), np.int64)
         for region in regions(truth):
-            true = self._truth.classes(truth, region)
+            true, counted = split_ignored(self._truth.classes(truth, region))
             predicted: NDArray[Any] = np.zeros_like(true)
             if found is not None:
-                predicted = self._predicted.classes(found, region)
-            valid = None if roi is None else read_values(roi, region).array[0] != 0
+                predicted, _ = split_ignored(self._predicted.classes(found, region))
+            inside = None if roi is None else read_values(roi, region).array[0] != 0
+            valid = both_count(counted, inside)
             confusion += count_confusion(predicted, true, classes, valid)
         return CaseScore(
             name,

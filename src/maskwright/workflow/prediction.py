@@ -5,50 +5,41 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from maskwright import geometry
-from maskwright.config import DataConfig, ModelConfig, PredictConfig, validate
+from maskwright.config import DataConfig, validate
 from maskwright.data.files import find_images, group_channels
 from maskwright.evaluate.uncertainty import Trust, entropy, trust
 from maskwright.io.channels import read_channels
 from maskwright.io.durable import make_folder, write_text
 from maskwright.io.probabilities import probabilities_path, write_probabilities
-from maskwright.io.registry import mask_suffix, read_header, write_mask
-from maskwright.nn.unet import UNet
-from maskwright.plan.machine import candidates, fastest
-from maskwright.predict.averaging import averaged, passes
-from maskwright.predict.engine import torch_engine
-from maskwright.predict.predictor import (
-    Engine,
-    ImagePrediction,
-    Normaliser,
-    Rule,
-    distribution,
-    gated,
-    predict_image,
-    z_score,
-)
+from maskwright.io.registry import mask_suffix, write_mask
+from maskwright.io.sink import discard
 from maskwright.progress import Events
 from maskwright.report.figures import write_panels
 from maskwright.report.level_panels import level_panels
-from maskwright.tiling import TileRule
-from maskwright.workflow.prediction_checks import check_averaging, check_channels, check_targets
+from maskwright.workflow.prediction_cases import Case, plan_cases
+from maskwright.workflow.prediction_checks import check_averaging, check_targets, naming_image
+from maskwright.workflow.prediction_journal import Finished, digest
+from maskwright.workflow.prediction_plan import memory_bytes
+from maskwright.workflow.prediction_stream import predict_large
 from maskwright.workflow.prediction_tables import (
+    counted,
     image_label,
     record,
     tell_gated,
     tell_levels,
+    tell_parts,
     warn_one_class,
     write_image_labels,
     write_trust,
 )
 from maskwright.workflow.predictions import Predictions
+
+if TYPE_CHECKING:
+    from maskwright.workflow.opening import OpenedNetwork
 
 SUMMARY_NAME = "predictions.json"
 PROBABILITIES_NAME = "probabilities"
@@ -56,149 +47,6 @@ UNCERTAINTY_NAME = "uncertainty"
 LEVELS_NAME = "levels"
 # Up to so many pixels the probabilities of an image are held, to say how much to trust its mask.
 _TRUSTED_PX = 1 << 25
-_MEASURED_PX = {2: 256, 3: 32}
-
-
-@dataclass(frozen=True)
-class Predictor:
-    """A network ready to predict arrays.
-
-    Args:
-        engine: From tiles to probabilities.
-        rule: How tiles may be cut.
-        channels: Channels the network takes.
-        classes: Number of classes.
-        numerics: Memory order and number format in use, for the record.
-        normalise: What is done to intensities.
-        ways: What is averaged over, see :func:`maskwright.predict.averaging.averaged`.
-        scales: Sizes for the way ``scale``.
-        overlapping: Whether the probabilities of a pixel need not sum to one.
-        gate: Class that the image's label may take away, see
-            :func:`maskwright.predict.predictor.gated`.
-        levels: Whether the engine gives the levels of the decoder.
-    """
-
-    engine: Engine
-    rule: Rule
-    channels: int
-    classes: int
-    numerics: str
-    normalise: Normaliser = z_score
-    ways: tuple[str, ...] = ()
-    scales: tuple[float, ...] = (1.0,)
-    overlapping: bool = False
-    gate: int | None = None
-    levels: bool = False
-
-    @staticmethod
-    def build(
-        network: UNet,
-        config: PredictConfig,
-        *,
-        tile: int | None = None,
-        levels: bool = False,
-        gate: int | None = None,
-    ) -> Predictor:
-        """A predictor with the number format that is fastest on this machine.
-
-        Args:
-            network: A trained network.
-            config: The prediction settings.
-            tile: Overrides the largest side of a tile.
-            levels: Whether the levels of the decoder are predicted too.
-            gate: Class that the image's label may take away.
-        """
-        model = network.config
-        rule = tile_rule(model, config, tile=tile)
-        sample = rule.cover((_MEASURED_PX[model.dims],) * model.dims)[0]
-        blank = np.zeros((1, model.channels, *(read.size for read in sample.read)), np.float32)
-        options = candidates("channels_last", config.precision)
-        engines = {
-            option: torch_engine(
-                network, layout=option.layout, precision=option.precision, levels=levels
-            )
-            for option in options
-        }
-        chosen, _ = fastest(options, lambda option: lambda: _run(engines[option], blank))
-        return Predictor(
-            engines[chosen],
-            rule,
-            model.channels,
-            model.classes,
-            str(chosen),
-            ways=config.tta,
-            scales=config.scales,
-            overlapping=model.output == "sigmoid",
-            gate=gate,
-            levels=levels,
-        )
-
-    def tiles(self, size: tuple[int, ...]) -> int:
-        """How many tiles an image of this size takes, over all predictions of it."""
-        wanted = [each.size for each in passes(size, self.ways, self.scales)]
-        if self.ways and self.levels:
-            wanted.append(size)
-        return sum(len(self.rule.cover(each)) for each in wanted)
-
-    def predict(
-        self,
-        image_CYX: NDArray[Any],
-        *,
-        hold: bool = True,
-        on_tile: Callable[[], None] | None = None,
-    ) -> ImagePrediction:
-        """All that the network says of an image.
-
-        Levels are those of the image as it is, whatever is averaged.
-
-        Args:
-            image_CYX: Image in its own data type; a volume has its Z axis before Y.
-            hold: Whether the probabilities of all pixels are kept, as averaging needs them.
-            on_tile: Called after each tile.
-        """
-
-        def once(array_CYX: NDArray[Any]) -> ImagePrediction:
-            return predict_image(
-                array_CYX,
-                self.engine,
-                self.rule,
-                self.channels,
-                normalise=self.normalise,
-                hold=hold or bool(self.ways),
-                on_tile=on_tile,
-            )
-
-        if self.ways:
-            found = averaged(once, self.ways, self.scales)(image_CYX)
-            if self.levels:
-                found = replace(found, levels_YX=once(image_CYX).levels_YX)
-        else:
-            found = once(image_CYX)
-        return found if self.gate is None else gated(found, self.gate)
-
-    def distribution(self, probabilities_KYX: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probabilities that sum to one, for what reads them as those of one class a pixel."""
-        return distribution(probabilities_KYX) if self.overlapping else probabilities_KYX
-
-
-def tile_rule(model: ModelConfig, config: PredictConfig, *, tile: int | None = None) -> TileRule:
-    """How a network may be tiled.
-
-    Args:
-        model: The network.
-        config: The prediction settings.
-        tile: Overrides the largest side of a tile.
-    """
-    return TileRule(
-        geometry.axes_of(model),
-        tile or config.tile_px,
-        config.mirror_px,
-        exact=geometry.is_exact(model),
-    )
-
-
-def _run(engine: Engine, batch: NDArray[np.float32]) -> None:
-    engine(batch)
 
 
 def predict(
@@ -212,7 +60,9 @@ def predict(
     levels: bool = False,
     tta: str | Sequence[str] | None = None,
     gate: bool | None = None,
+    memory: str | int | None = None,
     overwrite: bool = False,
+    resume: bool = False,
     events: Events | None = None,
 ) -> Predictions:
     """Predict images and write a mask of the same name for each.
@@ -223,6 +73,9 @@ def predict(
     several. ``trust.csv`` ranks the images by the Dice that the
     network expects of its own masks, least trusted first; images of more than 2^25 pixels are
     ranked where probabilities or uncertainty are asked for.
+
+    An image that would take more than ``memory`` is predicted from its file into its mask, tile by
+    tile, without probabilities and without a rank; the mask is the same.
 
     A network with ``image_classes`` labels whole images too: ``image_labels.csv`` holds the label
     of each and the probabilities of all, averaged over the tiles by the area that each writes.
@@ -246,15 +99,18 @@ def predict(
         gate: Whether the pixels of a class become background (class 0) where the image's label
             says, with a probability below 0.5 for it, that the class is not there; for
             ``image_labels=contains:NAME`` alone. By default as the run was configured.
-        overwrite: Replace masks that exist.
+        memory: What prediction takes at most, as ``"2GB"`` or in bytes; by default 2 GB, which what
+            needs the probabilities of a whole image may exceed. It chooses the size of the tiles.
+        overwrite: Replace masks that exist, and forget a prediction that was interrupted.
+        resume: Go on with a prediction that was interrupted.
         events: Where progress is told.
 
     Returns:
         The written files.
 
     Raises:
-        ConfigError: When the network cannot give what is asked for, or an image is too large to
-            average.
+        ConfigError: When the network cannot give what is asked for, an image is too large to
+            average, or the memory too small.
         DataError: When an input cannot be read; masks of the others are not touched.
         OutputError: When a mask exists already, before anything is computed.
         RunError: When the run cannot be used.
@@ -262,77 +118,74 @@ def predict(
     from maskwright.workflow.opening import Asked, open_network
 
     events = events or Events()
-    network = open_network(run, Asked(tile, levels, tta, gate))
-    predictor, labels, calibration = network.predictor, network.labels, network.calibration
-    channels = group_channels(find_images(list(inputs)), predictor.channels)
-    names, images = list(channels), [paths[0] for paths in channels.values()]
     target = Path(out)
-    files = [target / (name + mask_suffix(channels[name][0])) for name in names]
-    check_targets(images, files, target, overwrite=overwrite)
-    sizes = [read_header(path).size for path in images]
+    earlier = Finished.of(target) if resume else None
+    network = open_network(
+        run, Asked(tile, levels, tta, gate, earlier.precision if earlier else None)
+    )
+    predictor = network.predictor
+    extras = [
+        (asked, name)
+        for asked, name in (
+            (probabilities, PROBABILITIES_NAME),
+            (uncertainty, UNCERTAINTY_NAME),
+            (levels, LEVELS_NAME),
+        )
+        if asked
+    ]
+    settings = {
+        "network": digest(Path(run)),
+        "numerics": predictor.numerics,
+        "tile": tile,
+        "memory": memory,
+        "averaged_over": list(predictor.ways),
+        "gate": predictor.gate,
+        "also": [name for _, name in extras],
+    }
+    if earlier is not None:
+        earlier.check(settings)
+    channels = group_channels(find_images(list(inputs)), predictor.channels)
+    files = {name: target / (name + mask_suffix(paths[0])) for name, paths in channels.items()}
+    known = earlier.records if earlier is not None else None
+    check_targets([paths[0] for paths in channels.values()], list(files.values()), target,
+                  overwrite=overwrite, resume=earlier is not None)  # fmt: skip
+    cases = plan_cases(
+        channels,
+        files,
+        predictor,
+        memory_bytes(memory),
+        whole=[f"--{name}" for _, name in extras] + ["--tta"] * bool(predictor.ways),
+        strict=memory is not None,
+        trusted_px=_TRUSTED_PX,
+    )
     if predictor.ways:
-        check_averaging(images, sizes, _TRUSTED_PX)
-    events.send("start", images=len(images), numerics=predictor.numerics)
+        sizes = [case.size for case in cases]
+        check_averaging([case.paths[0] for case in cases], sizes, _TRUSTED_PX)
     make_folder(target, subject=f"--out {out}")
-    for asked, name in (
-        (probabilities, PROBABILITIES_NAME),
-        (uncertainty, UNCERTAINTY_NAME),
-        (levels, LEVELS_NAME),
-    ):
-        if asked:
-            make_folder(target / name, subject=f"--out {out}")
+    for _, name in extras:
+        make_folder(target / name, subject=f"--out {out}")
+    finished = earlier or Finished.begin(target, settings)
+    left = [case for case in cases if known is None or case.file.name not in known]
+    for case in cases:
+        if case not in left or not resume:
+            discard(case.file)
+    tiles = sum(predictor.tiles(case.size, case.rule) for case in left)
+    events.send("start", images=len(left), numerics=predictor.numerics, tiles=tiles)
+    tell_parts(left, memory is not None, events)
     if levels and network.level_shares:
         tell_levels(network.level_shares, events)
-    written: list[Path] = []
-    trusts: dict[str, Trust] = {}
-    records: list[dict[str, Any]] = []
-    tiles = sum(predictor.tiles(size) for size in sizes)
-    done = 0
-    for name, path, file in zip(names, images, files, strict=True):
+    progress = _Progress(events, tiles)
+    for case in left:
         begun = time.monotonic()
-        image = read_channels(channels[name])
-        check_channels(path, image, predictor.channels)
-
-        def tick(shown: str = path.name) -> None:
-            nonlocal done
-            done += 1
-            events.send("tile", number=done, tiles=tiles, name=shown)
-
-        hold = probabilities or uncertainty or image.array[0].size <= _TRUSTED_PX
-        found = predictor.predict(image.array, hold=hold, on_tile=tick)
-        if found.probabilities_KYX.size:
-            calibrated_KYX = calibration.apply(predictor.distribution(found.probabilities_KYX))
-            trusts[path.name] = trust(calibrated_KYX, found.classes_YX)
-            if probabilities:
-                raw_KYX = found.probabilities_KYX
-                shown_KYX = raw_KYX if predictor.overlapping else calibrated_KYX
-                written.append(probabilities_path(target / PROBABILITIES_NAME, name, shown_KYX))
-                write_probabilities(written[-1], shown_KYX, image.geometry)
-            if uncertainty:
-                write_probabilities(
-                    probabilities_path(target / UNCERTAINTY_NAME, name, calibrated_KYX),
-                    entropy(calibrated_KYX)[None],
-                    image.geometry,
-                )
-        if levels:
-            maps = {**network.level_maps(found), "prediction": found.classes_YX}
-            panels = level_panels(image.array, maps, predictor.classes)
-            write_panels(target / LEVELS_NAME / f"{name}.png", panels)
-        write_mask(file, labels.decode(found.classes_YX).placed_as(image))
-        records.append(record(path, file, found.classes_YX, labels, time.monotonic() - begun))
-        if path.name in trusts:
-            records[-1]["trust"] = trusts[path.name].to_json()
-        if found.image_probabilities_L.size:
-            records[-1]["image_label"] = image_label(
-                network.image_class_names, found.image_probabilities_L
-            )
-        if predictor.gate is not None:
-            records[-1]["gated"] = found.emptied
-    warn_one_class(records, events)
-    write_trust(trusts, labels, target, events)
-    write_image_labels(records, target)
-    if predictor.gate is not None:
-        tell_gated(records, labels.names[predictor.gate], events)
+        if case.streams:
+            values = predict_large(case, network, settings, progress, resume=resume)
+        else:
+            values = _predict_whole(case, network, [name for _, name in extras], progress)
+        values["elapsed_s"] = round(time.monotonic() - begun, 3)
+        finished.add(case.file.name, values)
+        discard(case.file)
+    records = [finished.records[case.file.name] for case in cases]
+    _tell(records, network, target, events)
     summary = {
         "run": str(run),
         "numerics": predictor.numerics,
@@ -342,8 +195,99 @@ def predict(
         "images": records,
     }
     write_text(target / SUMMARY_NAME, json.dumps(summary, indent=2) + "\n")
-    events.send("end", images=len(images), out=str(target))
-    return Predictions(target, tuple(files), tuple(written))
+    finished.discard()
+    events.send("end", images=len(cases), out=str(target))
+    written = [target / PROBABILITIES_NAME / each["probabilities"]
+               for each in records if "probabilities" in each]  # fmt: skip
+    return Predictions(target, tuple(case.file for case in cases), tuple(written))
+
+
+@dataclass
+class _Progress:
+    """Counts tiles over all images."""
+
+    events: Events
+    tiles: int
+    done: int = 0
+
+    def ticks(self, name: str) -> Callable[[], None]:
+        """What is called after each tile of an image."""
+
+        def tick() -> None:
+            self.done += 1
+            self.events.send("tile", number=self.done, tiles=self.tiles, name=name)
+
+        return tick
+
+    def skip(self, tiles: int) -> None:
+        """Leave out tiles that an earlier process predicted."""
+        self.tiles -= tiles
+
+    def busy(self, text: str) -> None:
+        """Say what is done between tiles."""
+        self.events.send("busy", text=text)
+
+
+def _predict_whole(
+    case: Case, network: OpenedNetwork, extras: Sequence[str], progress: _Progress
+) -> dict[str, Any]:
+    """Predict an image in memory, with all that was asked for; its record."""
+    predictor, labels = network.predictor, network.labels
+    target, path = case.file.parent, case.paths[0]
+    image = read_channels(case.paths)
+    needed = PROBABILITIES_NAME in extras or UNCERTAINTY_NAME in extras
+    with naming_image(path):
+        found = predictor.predict(
+            image.array,
+            rule=case.rule,
+            hold=needed or image.array[0].size <= _TRUSTED_PX,
+            on_tile=progress.ticks(path.name),
+        )
+    values = record(path, case.file, counted(found.classes_YX, labels), labels)
+    if case.fit is not None:
+        values["tiling"] = case.fit.settings()
+    if found.probabilities_KYX.size:
+        calibrated_KYX = network.calibration.apply(predictor.distribution(found.probabilities_KYX))
+        values["trust"] = trust(calibrated_KYX, found.classes_YX).to_json()
+        if PROBABILITIES_NAME in extras:
+            raw_KYX = found.probabilities_KYX
+            shown_KYX = raw_KYX if predictor.overlapping else calibrated_KYX
+            file = probabilities_path(target / PROBABILITIES_NAME, case.name, shown_KYX)
+            write_probabilities(file, shown_KYX, image.geometry)
+            values["probabilities"] = file.name
+        if UNCERTAINTY_NAME in extras:
+            write_probabilities(
+                probabilities_path(target / UNCERTAINTY_NAME, case.name, calibrated_KYX),
+                entropy(calibrated_KYX)[None],
+                image.geometry,
+            )
+    if LEVELS_NAME in extras:
+        maps = {**network.level_maps(found), "prediction": found.classes_YX}
+        panels = level_panels(image.array, maps, predictor.classes)
+        write_panels(target / LEVELS_NAME / f"{case.name}.png", panels)
+    if found.image_probabilities_L.size:
+        values["image_label"] = image_label(network.image_class_names, found.image_probabilities_L)
+    if predictor.gate is not None:
+        values["gated"] = found.emptied
+    write_mask(case.file, labels.decode(found.classes_YX).placed_as(image))
+    return values
+
+
+def _tell(
+    records: Sequence[dict[str, Any]], network: OpenedNetwork, target: Path, events: Events
+) -> None:
+    """Write the tables of all images, and say what a person should look at."""
+    warn_one_class(records, events)
+    trusts = {
+        Path(values["image"]).name: Trust.from_json(values["trust"])
+        for values in records
+        if "trust" in values
+    }
+    write_trust(trusts, network.labels, target, events)
+    write_image_labels(records, target)
+    gate = network.predictor.gate
+    if gate is not None:
+        tell_gated(records, network.labels.names[gate], events)
 
 
 def labels_of(folder: Path) -> DataConfig | None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from maskwright.data.intensity import select_channels
 from maskwright.errors import ConfigError, DataError, OutputError
-from maskwright.io.image import Image
+from maskwright.io.sink import unfinished_folder
 
 
 def check_averaging(images: Sequence[Path], sizes: Sequence[tuple[int, ...]], most_px: int) -> None:
@@ -28,15 +28,18 @@ def check_averaging(images: Sequence[Path], sizes: Sequence[tuple[int, ...]], mo
             )
 
 
-def check_channels(path: Path, image: Image, channels: int) -> None:
-    """Refuse an image of other channels by its name, before a tile is computed.
+@contextmanager
+def naming_image(path: Path) -> Iterator[None]:
+    """Name the image in an error about its channels.
 
     Raises:
         DataError: ``image-channels``.
     """
     try:
-        select_channels(image.array, channels)
+        yield
     except DataError as error:
+        if error.subject != "image":
+            raise
         raise DataError(
             error.code,
             str(path),
@@ -47,12 +50,25 @@ def check_channels(path: Path, image: Image, channels: int) -> None:
 
 
 def check_targets(
-    images: Sequence[Path], files: Sequence[Path], target: Path, *, overwrite: bool
+    images: Sequence[Path],
+    files: Sequence[Path],
+    target: Path,
+    *,
+    overwrite: bool,
+    resume: bool = False,
 ) -> None:
     """Refuse to write a mask twice, over its image, or over an earlier one.
 
+    Args:
+        images: The images.
+        files: Their masks.
+        target: The folder of the masks.
+        overwrite: Whether earlier masks may be replaced.
+        resume: Whether this goes on with the prediction that wrote them.
+
     Raises:
-        OutputError: ``output-same-name``, ``output-over-input`` or ``output-exists``.
+        OutputError: ``output-same-name``, ``output-over-input``, ``output-unfinished`` or
+            ``output-exists``.
     """
     for image, file in zip(images, files, strict=True):
         if files.count(file) > 1:
@@ -71,8 +87,19 @@ def check_targets(
                 found="the folder of the images",
                 remedy="choose another folder",
             )
+    if overwrite or resume:
+        return
+    begun = [file for file in files if unfinished_folder(file).exists()]
+    if begun:
+        raise OutputError(
+            "output-unfinished",
+            f"--out {target}",
+            expected="no prediction that was interrupted",
+            found=f"one of {begun[0].name}",
+            remedy="go on with it with --resume, or begin anew with --overwrite",
+        )
     existing = [file for file in files if file.exists()]
-    if existing and not overwrite:
+    if existing:
         raise OutputError(
             "output-exists",
             f"--out {target}",

@@ -14,25 +14,35 @@ from maskwright.evaluate.uncertainty import Trust
 from maskwright.io.table import Cell, write_table
 from maskwright.progress import Events
 from maskwright.train.diagnosis import ONE_CLASS_SHARE
+from maskwright.workflow.prediction_cases import Case
+from maskwright.workflow.prediction_plan import show_bytes
 
 TRUST_NAME = "trust.csv"
 IMAGE_LABELS_NAME = "image_labels.csv"
 
 
-def record(
-    image: Path, mask: Path, classes_YX: NDArray[np.uint8], labels: LabelMap, elapsed_s: float
-) -> dict[str, Any]:
-    """What ``predictions.json`` says of every image."""
-    counts = np.bincount(classes_YX.ravel(), minlength=len(labels.names))
+def record(image: Path, mask: Path, counts_K: NDArray[Any], labels: LabelMap) -> dict[str, Any]:
+    """What ``predictions.json`` says of every image.
+
+    Args:
+        image: The image.
+        mask: Its mask.
+        counts_K: Pixels of each class.
+        labels: The classes.
+    """
     return {
         "image": str(image),
         "mask": mask.name,
         "shares": {
-            name: round(float(count) / classes_YX.size, 6)
-            for name, count in zip(labels.names, counts, strict=True)
+            name: round(float(count) / float(counts_K.sum()), 6)
+            for name, count in zip(labels.names, counts_K, strict=True)
         },
-        "elapsed_s": round(elapsed_s, 3),
     }
+
+
+def counted(classes_YX: NDArray[np.uint8], labels: LabelMap) -> NDArray[np.int64]:
+    """Pixels of each class."""
+    return np.bincount(classes_YX.ravel(), minlength=len(labels.names)).astype(np.int64)
 
 
 def image_label(names: Sequence[str], probabilities_L: NDArray[np.float32]) -> dict[str, Any]:
@@ -126,6 +136,22 @@ def tell_gated(records: Sequence[Mapping[str, Any]], name: str, events: Events) 
         text=f"In {len(emptied)} of {len(records)} masks the pixels of {name} became background, "
         f"since the label of the image says that there is none{': ' if shown else ''}{shown}.",
     )
+
+
+def tell_parts(cases: Sequence[Case], asked: bool, events: Events) -> None:
+    """Say which images are predicted in parts, and what memory chose."""
+    for case in cases:
+        if case.fit is None or not (case.streams or asked):
+            continue
+        size = " × ".join(f"{length:,}" for length in case.size)
+        how = "tile by tile from its file" if case.streams else "in memory"
+        kind = "overlapping tiles" if case.fit.averaged else "tiles"
+        tiles = f"{case.fit.tiles:,} {kind}" if case.fit.tiles > 1 else "one tile"
+        events.send(
+            "message",
+            text=f"{case.paths[0].name} ({size} pixels) is predicted {how}, in {tiles} of at most "
+            f"{case.fit.tile_px} pixels a side; that takes about {show_bytes(case.needed_bytes)}.",
+        )
 
 
 def tell_levels(shares: Sequence[float], events: Events) -> None:

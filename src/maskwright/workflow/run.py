@@ -62,7 +62,9 @@ class Run:
         levels: bool = False,
         tta: str | Sequence[str] | None = None,
         gate: bool | None = None,
+        memory: str | int | None = None,
         overwrite: bool = False,
+        resume: bool = False,
         events: Events | None = None,
     ) -> Predictions:
         """Masks for images; see :func:`maskwright.workflow.prediction.predict`.
@@ -77,7 +79,9 @@ class Run:
             tta: Average over ``flip`` and ``scale`` of the image, or ``none``; by default as the
                 run was configured.
             gate: Whether the image's label may take a class away; by default as configured.
+            memory: What prediction takes at most, as ``"2GB"`` or in bytes.
             overwrite: Replace masks that exist.
+            resume: Go on with a prediction that was interrupted.
             events: Where progress is told.
         """
         from maskwright.workflow.prediction import predict
@@ -95,7 +99,9 @@ class Run:
             levels=levels,
             tta=tta,
             gate=gate,
+            memory=memory,
             overwrite=overwrite,
+            resume=resume,
             events=events,
         )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -13,16 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.data import naming
+from maskwright.data.case import Case
 from maskwright.data.check import CheckReport
-from maskwright.data.companions import (
-    ROI_FOLDERS,
-    SECOND_OBSERVER_FOLDERS,
-    field_of_view,
-    find_companions,
-    region_of,
-)
-from maskwright.data.dataset import Case
-from maskwright.data.labels import LabelMap
+from maskwright.data.companions import field_of_view
+from maskwright.data.labelmap import LabelMap, split_ignored
 from maskwright.data.split import Split
 from maskwright.evaluate.baseline import Baselines, fit_baselines
 from maskwright.evaluate.calibration import Reliability, ece, reliability
@@ -34,7 +27,7 @@ from maskwright.evaluate.summary import Summary, summarise
 from maskwright.evaluate.thresholds import ThresholdSweep
 from maskwright.io.durable import write_text
 from maskwright.io.image import Image
-from maskwright.io.registry import mask_suffix, read_mask, write_mask
+from maskwright.io.registry import write_mask
 from maskwright.nn.checkpoint import read_model
 from maskwright.plan.machine import describe_machine
 from maskwright.predict.predictor import ImagePrediction
@@ -44,9 +37,9 @@ from maskwright.workflow.calibrating import Calibration, Predicted, calibrate
 from maskwright.workflow.evaluation import ONE_STACK, Evaluation
 from maskwright.workflow.fitting import labels_of_images
 from maskwright.workflow.gating import gate_of
-from maskwright.workflow.loading import true_classes, true_mask
+from maskwright.workflow.loading import Truth, both_count, read_truth
 from maskwright.workflow.partitions import PartitionTables
-from maskwright.workflow.prediction import Predictor
+from maskwright.workflow.predictor import Predictor
 from maskwright.workflow.run import METRICS_FORMAT, Run
 
 _BASELINE_TRAINING_IMAGES = 20
@@ -79,7 +72,7 @@ def score_run(run: Run, report: CheckReport, split: Split, *, events: Events) ->
         # The split keeps slices apart in blocks; as evidence they are one.
         by_name = {name: replace(case, group=naming.STACK) for name, case in by_name.items()}
         events.send("message", text=ONE_STACK)
-    reader = _Reader(run, report, label_map, predictor, events)
+    reader = _Reader(run, report, label_map, predictor)
     held = [by_name[name] for name in split.validation]
     if held:
         events.send("busy", text="Calibrating on the validation images")
@@ -95,8 +88,8 @@ def score_run(run: Run, report: CheckReport, split: Split, *, events: Events) ->
     training = [by_name[name] for name in split.train[:_BASELINE_TRAINING_IMAGES]]
     baselines = fit_baselines(
         (
-            (image.array, true_classes(case, label_map), image.spacing_mm)
-            for case, image in ((case, case.read_image()) for case in training)
+            (image.array, true.classes_YX, image.spacing_mm, true.valid_YX)
+            for image, true in (reader.pair(case) for case in training)
         ),
         label_map.classes,
         run.config.train.seed,
@@ -141,38 +134,36 @@ class _Reader:
         report: CheckReport,
         label_map: LabelMap,
         predictor: Predictor,
-        events: Events,
     ) -> None:
-        names = [case.name for case in report.cases]
         self.label_map = label_map
         self._predictor = predictor
         self._way = run.config.data.roi
-        self._rois: Mapping[str, Path] = {}
+        folders = {case.roi.parent.name for case in report.cases if case.roi is not None}
         self.roi_sentence = ""
         if self._way == "disc":
             self.roi_sentence = "Only pixels inside the lit disc of each photograph count."
-        elif self._way == "auto":
-            found = find_companions(report.root, names, ROI_FOLDERS)
-            if found.folder is not None:
-                self._rois = found.files
-                self.roi_sentence = f"Only pixels inside the masks of {found.folder.name}/ count."
-                _tell_unmatched(found.unmatched, found.folder, events)
-        second = find_companions(report.root, names, SECOND_OBSERVER_FOLDERS)
-        self._second = second.files
-        if second.folder is not None:
-            _tell_unmatched(second.unmatched, second.folder, events)
+        elif self._way == "auto" and folders:
+            shown = ", ".join(f"{name}/" for name in sorted(folders))
+            self.roi_sentence = f"Only pixels inside the masks of {shown} count."
 
-    def region(self, case: Case, image: Image) -> NDArray[np.bool_] | None:
-        """Where pixels count, or ``None`` where all do."""
-        if self._way == "disc":
-            return field_of_view(image.array)
-        path = self._rois.get(case.name)
-        return None if path is None else region_of(read_mask(path))
+    def truth(self, case: Case, image: Image) -> Truth:
+        """What the case should be, and where pixels count."""
+        truth = read_truth(case, self.label_map, self._way)
+        if self._way != "disc":
+            return truth
+        return replace(truth, valid_YX=both_count(truth.valid_YX, field_of_view(image.array)))
+
+    def pair(self, case: Case) -> tuple[Image, Truth]:
+        """Image and truth of a case."""
+        image = case.read_image()
+        return image, self.truth(case, image)
 
     def second(self, case: Case) -> NDArray[np.uint8] | None:
         """What a second person drew, or ``None``."""
-        path = self._second.get(case.name)
-        return None if path is None else self.label_map.encode(read_mask(path), subject=str(path))
+        drawn = case.read_second()
+        if drawn is None:
+            return None
+        return split_ignored(self.label_map.encode(drawn, subject=str(case.second)))[0]
 
     def prediction(self, image: Image) -> ImagePrediction:
         """What the network says of an image; its probabilities sum to one at every pixel."""
@@ -182,12 +173,8 @@ class _Reader:
 
     def predicted(self, case: Case) -> Predicted:
         """Probabilities, truth and region of one case."""
-        image = case.read_image()
-        return (
-            self.prediction(image).probabilities_KYX,
-            true_classes(case, self.label_map),
-            self.region(case, image),
-        )
+        image, truth = self.pair(case)
+        return self.prediction(image).probabilities_KYX, truth.classes_YX, truth.valid_YX
 
 
 def _image_labels(
@@ -201,16 +188,6 @@ def _image_labels(
     score = ImageClassScore(truth.classes, {name: truth.label_of[name] for name in found}, found)
     events.send("message", text=score.sentence())
     return score.to_json()
-
-
-def _tell_unmatched(names: Sequence[str], folder: Path, events: Events) -> None:
-    if names:
-        shown = ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
-        events.send(
-            "warning",
-            code="companion-unmatched",
-            text=f"{folder.name}/ has no file that surely belongs to {len(names)} images: {shown}.",
-        )
 
 
 class _RunScorer:
@@ -238,12 +215,11 @@ class _RunScorer:
             folder.mkdir(exist_ok=True)
 
     def score(self, case: Case) -> None:
-        image = case.read_image()
-        mask, label_map = true_mask(case), self._reader.label_map
-        truth = label_map.encode(mask, subject=str(case.mask))
+        image, true = self._reader.pair(case)
+        label_map = self._reader.label_map
+        truth, valid = true.classes_YX, true.valid_YX
         numbered = label_map.kind == "objects" and self._classes == 2
-        objects = mask.array[0] if numbered else None
-        valid = self._reader.region(case, image)
+        objects = true.mask.array[0] if numbered else None
         start = time.monotonic()
         found = self._reader.prediction(image)
         self.predicting_s += time.monotonic() - start
@@ -259,7 +235,7 @@ class _RunScorer:
                 probabilities=probabilities_KYX,
                 valid=valid,
                 group=case.group,
-                spacing_mm=self._config.spacing_mm or _spacing_of(image),
+                spacing_mm=self._config.spacing_mm or _spacing_of(image, case),
                 config=self._config,
                 truth_objects=objects,
             )
@@ -268,7 +244,7 @@ class _RunScorer:
         self._look_further(case, image, raw_KYX, probabilities_KYX, truth, objects, valid)
         folder = self._run.folder
         write_mask(
-            folder.predictions / (case.name + mask_suffix(case.image)),
+            folder.predictions / (case.name + case.mask_suffix),
             label_map.decode(classes_YX).placed_as(image),
         )
         _draw(folder.overlays, case.name, image.array, truth, classes_YX, self._classes, valid)
@@ -349,9 +325,9 @@ class _RunScorer:
         }
 
 
-def _spacing_of(image: Image) -> tuple[float, ...] | None:
-    """Pixel size, of volumes only: that of pictures is often that of a screen or printer."""
-    return image.spacing_mm if image.array.ndim == 4 else None
+def _spacing_of(image: Image, case: Case) -> tuple[float, ...] | None:
+    """Pixel size, of volumes and slices only: that of pictures is often a screen's or printer's."""
+    return image.spacing_mm if image.array.ndim == 4 or case.z is not None else None
 
 
 def _draw(

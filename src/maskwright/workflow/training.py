@@ -18,11 +18,12 @@ from maskwright.data.problem import raise_first_refusal
 from maskwright.data.sampler import PatchSampler, Source
 from maskwright.data.split import (
     Split,
-    check_split,
     read_split,
+    split_by_parts,
     split_cases,
     write_split,
 )
+from maskwright.data.split_check import check_split
 from maskwright.errors import ConfigError
 from maskwright.io.run_folder import RunFolder
 from maskwright.loss_terms import needed_maps
@@ -70,7 +71,8 @@ def train(
     """Train a U-Net on a folder of images and masks, score it on held-out images, write a report.
 
     Args:
-        data: Folder with ``images/`` and ``masks/``, or one of the other known layouts.
+        data: Folder with ``images/`` and ``masks/``, one of the other known layouts, or a
+            manifest, see :mod:`maskwright.data.manifest`.
         out: Run folder to make.
         minutes: Time budget; the number of steps follows from the measured time of one.
         steps: Number of updates instead.
@@ -80,12 +82,14 @@ def train(
             the classes differ, its first one is adapted where the channels do.
         settings: ``key=value`` for any field of the configuration.
         seed: Seed of everything random.
-        split: JSON file that says which image is for training, validation and test.
+        split: JSON file that says which image is for training, validation and test; by default
+            the column ``split`` of a manifest, else drawn.
         group_by: Regular expression that names what must not be split, such as a patient.
         objects: Whether mask values number objects; recognised by default.
         labels: ``name=value,name=value`` in class order, the background first.
         image_labels: A CSV file with the columns ``image`` and ``label``, or ``contains:NAME``: the
-            network then also learns to say the class of the whole image.
+            network then also learns to say the class of the whole image. By default the column
+            ``image_label`` of a manifest, where there is one; ``none`` leaves it out.
         resume: Go on with the run in ``out``; its own configuration and split hold.
         events: Where progress is told.
 
@@ -181,6 +185,7 @@ def _train(
         report.cases,
         label_map=label_map,
         channels=config.model.channels,
+        data=config.data,
         label_of=of_images.label_of if of_images else {},
     )
     numbered = "border_map" in needed_maps(config.train.loss)
@@ -249,7 +254,13 @@ def _split(
             sequence=report.sequence,
         )
     else:
-        split = split_cases(
+        split = split_by_parts(
+            report.cases,
+            seed=seed,
+            validation_share=data.validation_share,
+            sequence=report.sequence,
+            subject=str(report.root),
+        ) or split_cases(
             report.cases,
             seed=seed,
             validation_share=data.validation_share,
@@ -282,7 +293,7 @@ def _sampler(sources: Sequence[Source], config: RunConfig) -> PatchSampler:
 
 
 def _pixels_per_class(sources: Sequence[Source], classes: int) -> tuple[int, ...]:
-    counts_NK = [np.bincount(s.classes_YX.ravel(), minlength=classes) for s in sources]
+    counts_NK = [np.bincount(s.classes_YX.ravel(), minlength=classes)[:classes] for s in sources]
     return tuple(int(n) for n in np.sum(counts_NK, axis=0))
 
 

@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from maskwright.config import RunConfig
+from maskwright.data.labelmap import split_ignored
 from maskwright.data.sampler import Source
 from maskwright.evaluate.measuring import score_case
 from maskwright.nn.unet import UNet
 from maskwright.plan.machine import Numerics
-from maskwright.workflow.prediction import Predictor
+from maskwright.workflow.predictor import Predictor
 
 
 def validator(
@@ -36,7 +37,8 @@ def validator(
         scores, right = [], []
         for source in held:
             found = predictor.predict(source.image_CYX, hold=False)
-            scores.append(score_case(source.name, found.classes_YX, source.classes_YX, classes))
+            truth, valid = split_ignored(source.classes_YX)
+            scores.append(score_case(source.name, found.classes_YX, truth, classes, valid=valid))
             if source.image_label is not None:
                 right.append(int(found.image_probabilities_L.argmax()) == source.image_label)
         counts_KK = np.sum([score.confusion for score in scores], axis=0)

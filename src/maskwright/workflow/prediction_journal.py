@@ -1,0 +1,130 @@
+"""Which images of a prediction are finished, so that it can go on where it was interrupted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from maskwright.errors import OutputError
+from maskwright.io.durable import output_error, write_text
+from maskwright.io.run_folder import RunFolder
+
+JOURNAL_NAME = ".predictions.unfinished.jsonl"
+_PRECISIONS = ("float32", "bfloat16")
+
+
+class Finished:
+    """Records of finished images, a line each; the first line says what they depend on.
+
+    Args:
+        path: The journal.
+        settings: All that the masks depend on, as plain values.
+        records: Record of each finished image by the name of its mask.
+    """
+
+    def __init__(
+        self, path: Path, settings: Mapping[str, Any], records: dict[str, dict[str, Any]]
+    ) -> None:
+        self._path = path
+        self._settings = settings
+        self.records = records
+
+    @staticmethod
+    def begin(folder: Path, settings: Mapping[str, Any]) -> Finished:
+        """A new journal.
+
+        Args:
+            folder: Where masks go.
+            settings: All that they depend on.
+
+        Raises:
+            OutputError: When it cannot be written.
+
+        Example:
+            >>> import tempfile
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     Finished.begin(Path(folder), {"tile": 64}).add("a.png", {"mask": "a.png"})
+            ...     list(Finished.of(Path(folder)).records)
+            ['a.png']
+        """
+        path = folder / JOURNAL_NAME
+        write_text(path, json.dumps(settings) + "\n")
+        return Finished(path, json.loads(json.dumps(settings)), {})
+
+    @staticmethod
+    def of(folder: Path) -> Finished | None:
+        """The journal of an interrupted prediction; ``None`` where there is none."""
+        path = folder / JOURNAL_NAME
+        try:
+            data = path.read_bytes()
+        except OSError:
+            return None
+        whole = data[: data.rfind(b"\n") + 1]
+        if not whole:
+            return None
+        if whole != data:
+            write_text(path, whole.decode())
+        settings, *entries = [json.loads(line) for line in whole.splitlines()]
+        return Finished(path, settings, {entry["mask"]: entry["record"] for entry in entries})
+
+    @property
+    def precision(self) -> str | None:
+        """The number format it began with, so that it does not go on with another."""
+        last = str(self._settings.get("numerics", "")).split(" ")[-1]
+        return last if last in _PRECISIONS else None
+
+    def check(self, settings: Mapping[str, Any]) -> None:
+        """Refuse to go on with other settings.
+
+        Raises:
+            OutputError: ``resume-differs``.
+        """
+        for name, value in json.loads(json.dumps(settings)).items():
+            if self._settings.get(name) != value:
+                raise OutputError(
+                    "resume-differs",
+                    f"--resume {self._path.parent}",
+                    expected=f"{name} {self._settings.get(name)}, as the prediction began",
+                    found=f"{value}",
+                    remedy="run the command as it was begun, or begin anew with --overwrite",
+                )
+
+    def add(self, mask: str, record: dict[str, Any]) -> None:
+        """Write down an image whose mask is on the disk.
+
+        Raises:
+            OutputError: When it cannot be written.
+        """
+        self.records[mask] = record
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"mask": mask, "record": record}) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise output_error(self._path, error) from error
+
+    def discard(self) -> None:
+        """Remove the journal: all is finished."""
+        self._path.unlink(missing_ok=True)
+
+
+def digest(network: Path) -> str:
+    """What tells a network from others: a hash of its files.
+
+    Args:
+        network: A run folder, a file, or the folder of a package.
+    """
+    model = RunFolder(network).model
+    files = [model] if model.is_file() else [network]
+    if network.is_dir() and not model.is_file():
+        files = sorted(path for path in network.rglob("*") if path.is_file())
+    found = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            found.update(hashlib.file_digest(file, "sha256").digest())
+    return found.hexdigest()

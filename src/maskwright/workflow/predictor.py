@@ -1,0 +1,178 @@
+"""A network ready to predict arrays, with all that was asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskwright.config import PredictConfig
+from maskwright.nn.unet import UNet
+from maskwright.plan.machine import candidates, fastest
+from maskwright.predict.averaging import averaged, passes
+from maskwright.predict.engine import torch_engine
+from maskwright.predict.predictor import (
+    Engine,
+    ImagePrediction,
+    Normaliser,
+    Rule,
+    distribution,
+    gated,
+    predict_image,
+    z_score,
+)
+from maskwright.predict.stack import predict_stack
+from maskwright.workflow.prediction_plan import Tiling, tiling_of
+
+_MEASURED_PX = {2: 256, 3: 32}
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A network ready to predict arrays.
+
+    Args:
+        engine: From tiles to probabilities.
+        rule: How tiles may be cut.
+        channels: Channels the network takes.
+        classes: Number of classes.
+        numerics: Memory order and number format in use, for the record.
+        normalise: What is done to intensities.
+        ways: What is averaged over, see :func:`maskwright.predict.averaging.averaged`.
+        scales: Sizes for the way ``scale``.
+        overlapping: Whether the probabilities of a pixel need not sum to one.
+        gate: Class that the image's label may take away, see
+            :func:`maskwright.predict.predictor.gated`.
+        levels: Whether the engine gives the levels of the decoder.
+        slices: Whether stacks are predicted slice by slice, by a network of planes.
+        tiling: How tiles can be chosen for an image, for a network whose layers are known.
+    """
+
+    engine: Engine
+    rule: Rule
+    channels: int
+    classes: int
+    numerics: str
+    normalise: Normaliser = z_score
+    ways: tuple[str, ...] = ()
+    scales: tuple[float, ...] = (1.0,)
+    overlapping: bool = False
+    gate: int | None = None
+    levels: bool = False
+    slices: bool = False
+    tiling: Tiling | None = None
+
+    @staticmethod
+    def build(
+        network: UNet,
+        config: PredictConfig,
+        *,
+        tile: int | None = None,
+        levels: bool = False,
+        gate: int | None = None,
+        slices: bool = False,
+    ) -> Predictor:
+        """A predictor with the number format that is fastest on this machine.
+
+        Args:
+            network: A trained network.
+            config: The prediction settings.
+            tile: Overrides the largest side of a tile.
+            levels: Whether the levels of the decoder are predicted too.
+            gate: Class that the image's label may take away.
+            slices: Whether stacks are predicted slice by slice.
+        """
+        model = network.config
+        tiling = tiling_of(model, config, tile=tile)
+        rule = tiling.rule_of(tiling.tile_px)
+        sample = rule.cover((_MEASURED_PX[model.dims],) * model.dims)[0]
+        blank = np.zeros((1, model.channels, *(read.size for read in sample.read)), np.float32)
+        options = candidates("channels_last", config.precision)
+        engines = {
+            option: torch_engine(
+                network, layout=option.layout, precision=option.precision, levels=levels
+            )
+            for option in options
+        }
+        chosen, _ = fastest(options, lambda option: lambda: _run(engines[option], blank))
+        return Predictor(
+            engines[chosen],
+            rule,
+            model.channels,
+            model.classes,
+            str(chosen),
+            ways=config.tta,
+            scales=config.scales,
+            overlapping=model.output == "sigmoid",
+            gate=gate,
+            levels=levels,
+            slices=slices,
+            tiling=tiling,
+        )
+
+    def tiles(self, size: tuple[int, ...], rule: Rule | None = None) -> int:
+        """How many tiles an image of this size takes, over all predictions of it.
+
+        Args:
+            size: Size of the image.
+            rule: How it is tiled, by default the predictor's own rule.
+        """
+        if self.slices and len(size) == 3:
+            return size[0] * self.tiles(size[1:], rule)
+        wanted = [each.size for each in passes(size, self.ways, self.scales)]
+        if self.ways and self.levels:
+            wanted.append(size)
+        return sum(len((rule or self.rule).cover(each)) for each in wanted)
+
+    def predict(
+        self,
+        image_CYX: NDArray[Any],
+        *,
+        rule: Rule | None = None,
+        hold: bool = True,
+        on_tile: Callable[[], None] | None = None,
+    ) -> ImagePrediction:
+        """All that the network says of an image.
+
+        Levels are those of the image as it is, whatever is averaged.
+
+        Args:
+            image_CYX: Image in its own data type; a volume has its Z axis before Y.
+            rule: How it is tiled, by default the predictor's own rule.
+            hold: Whether the probabilities of all pixels are kept, as averaging needs them.
+            on_tile: Called after each tile.
+        """
+        if self.slices and image_CYX.ndim == 4:
+            plane = partial(self.predict, rule=rule, hold=hold, on_tile=on_tile)
+            return predict_stack(plane, image_CYX)
+
+        def once(array_CYX: NDArray[Any]) -> ImagePrediction:
+            return predict_image(
+                array_CYX,
+                self.engine,
+                rule or self.rule,
+                self.channels,
+                normalise=self.normalise,
+                hold=hold or bool(self.ways),
+                on_tile=on_tile,
+            )
+
+        if self.ways:
+            found = averaged(once, self.ways, self.scales)(image_CYX)
+            if self.levels:
+                found = replace(found, levels_YX=once(image_CYX).levels_YX)
+        else:
+            found = once(image_CYX)
+        return found if self.gate is None else gated(found, self.gate)
+
+    def distribution(self, probabilities_KYX: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities that sum to one, for what reads them as those of one class a pixel."""
+        return distribution(probabilities_KYX) if self.overlapping else probabilities_KYX
+
+
+def _run(engine: Engine, batch: NDArray[np.float32]) -> None:
+    engine(batch)
