@@ -11,7 +11,7 @@ import pytest
 import SimpleITK
 import tifffile
 import zarr
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maskwright.errors import DataError, MaskwrightError
@@ -219,6 +219,7 @@ def test_a_folder_gives_its_labels_by_stem(tmp_path: Path) -> None:
         find_labels(tmp_path / "absent")
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.integers(1, 40), min_size=1, max_size=3),
     st.integers(1, 3000),

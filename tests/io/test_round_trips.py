@@ -111,6 +111,9 @@ def test_large_numbers_of_objects_come_back(tmp_path: Path, suffix: str, dtype: 
     back = read_mask(tmp_path / f"a{suffix}")
     assert back.array.dtype == ("uint32" if "tif" in suffix else dtype)
     assert np.array_equal(back.array[0], values)
+    if suffix != ".nrrd" and (suffix, dtype) != (".tif", "uint64"):
+        write_mask(tmp_path / f"b{suffix}", Image(values[None, 0]))
+        assert np.array_equal(read_mask(tmp_path / f"b{suffix}").array[0], values[0])
 
 
 def _write_image(path: Path, array_CZYX: np.ndarray, spacing_mm: tuple[float, ...]) -> None:

@@ -193,7 +193,7 @@ def test_masks_get_one_file_in_a_format_of_volumes(tmp_path: Path) -> None:
     assert [mask_suffix(Path(name)) for name in names] == suffixes
     assert [image_stem(Path(name)) for name in ("v1.2.nii.gz", "b.c.png")] == ["v1.2", "b.c"]
     mask = Image(np.ones((1, *SHAPE), np.uint8))
-    for name in ("a.png", "a.mhd", "a.nii.bz2"):
+    for name in ("a.png", "a.bmp", "a.mhd", "a.nii.bz2"):
         with pytest.raises(OutputError) as caught:
             write_mask(tmp_path / name, mask)
         assert caught.value.code == "mask-format"

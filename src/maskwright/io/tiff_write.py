@@ -14,6 +14,7 @@ from maskwright.io.tiff_check import tifffile_library
 
 _MOST_IMAGEJ_BYTES = 1 << 31
 _IMAGEJ_DTYPES = (np.uint8, np.uint16)
+_PAGE_DTYPES = (np.bool_, np.uint8, np.uint16, np.uint32)
 
 
 def write_tiff(path: Path, image: Image) -> None:
@@ -24,7 +25,7 @@ def write_tiff(path: Path, image: Image) -> None:
 
     Args:
         path: The file to write.
-        image: Values of shape ``(1, Y, X)`` bool, uint8 or uint16, ``(3, Y, X)`` uint8, or
+        image: Values of shape ``(1, Y, X)`` bool or unsigned up to 32 bits, ``(3, Y, X)`` uint8, or
             ``(1, Z, Y, X)`` bool or unsigned integers, of which bool is written as 0 and 1.
 
     Raises:
@@ -107,11 +108,11 @@ def write_ome_tiff(path: Path, image: Image) -> None:
 
 def _write_page(path: Path, image: Image) -> None:
     array = image.array
-    if array.dtype not in (np.bool_, np.uint8, np.uint16) or image.channels not in (1, 3):
+    if array.dtype not in _PAGE_DTYPES or image.channels not in (1, 3):
         raise OutputError(
             "mask-dtype",
             str(path),
-            expected="1 or 3 channels of bool, uint8 or uint16",
+            expected="1 or 3 channels of bool, uint8, uint16 or uint32",
             found=f"{image.channels} channels of {array.dtype}",
             remedy="convert the mask first",
         )
