@@ -66,7 +66,8 @@ def check_split(
                     "refuse",
                     "split",
                     f"class {index} ({name}) is in no training mask",
-                    "move an image with this class into training",
+                    "move an image with this class into training with --split, or join the class "
+                    "to another: --labels may give several values one name",
                 )
             )
     return problems
