@@ -64,6 +64,8 @@ class PredictConfig(_Section):
     Args:
         tile_px: Largest side of the network's input.
         mirror_px: How far a padded network's image is mirrored beyond its border.
+        engine: What runs the network: ``torch``, ``openvino`` or ``onnx`` (ONNX Runtime); ``auto``
+            measures where enough is to be predicted, and is PyTorch elsewhere.
         precision: Number format; ``auto`` measures on the first tile.
         tta: Predictions that are averaged: ``flip`` of every mirroring of the image, ``scale`` of
             the image at each of ``scales``.
@@ -74,6 +76,7 @@ class PredictConfig(_Section):
 
     tile_px: Annotated[int, Field(ge=16)] = 1024
     mirror_px: Annotated[int, Field(ge=0)] = 32
+    engine: Literal["auto", "torch", "openvino", "onnx"] = "auto"
     precision: Precision = "auto"
     tta: tuple[Literal["flip", "scale"], ...] = ()
     scales: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.71, 1.0, 1.41)

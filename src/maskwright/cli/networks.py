@@ -162,6 +162,16 @@ def predict(
             show_default="as in the run",
         ),
     ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|torch|openvino|onnx",
+            help="What runs the network; auto measures all that are installed where predicting "
+            "takes minutes.",
+            show_default="as in the run",
+        ),
+    ] = None,
+    settings: Settings = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -187,6 +197,8 @@ def predict(
             levels=levels,
             tta=tta,
             gate=gate,
+            engine=engine,
+            settings=tuple(settings or ()),
             overwrite=overwrite,
             events=events,
         )

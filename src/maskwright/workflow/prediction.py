@@ -110,8 +110,7 @@ class Predictor:
         """
         model = network.config
         rule = tile_rule(model, config, tile=tile)
-        sample = rule.cover((_MEASURED_PX[model.dims],) * model.dims)[0]
-        blank = np.zeros((1, model.channels, *(read.size for read in sample.read)), np.float32)
+        blank = blank_tile(rule, model)
         options = candidates("channels_last", config.precision)
         engines = {
             option: torch_engine(
@@ -197,6 +196,12 @@ def tile_rule(model: ModelConfig, config: PredictConfig, *, tile: int | None = N
     )
 
 
+def blank_tile(rule: Rule, model: ModelConfig) -> NDArray[np.float32]:
+    """A batch of one tile to measure with, shape ``(1, C, *S)``."""
+    sample = rule.cover((_MEASURED_PX[model.dims],) * model.dims)[0]
+    return np.zeros((1, model.channels, *(read.size for read in sample.read)), np.float32)
+
+
 def _run(engine: Engine, batch: NDArray[np.float32]) -> None:
     engine(batch)
 
@@ -212,6 +217,8 @@ def predict(
     levels: bool = False,
     tta: str | Sequence[str] | None = None,
     gate: bool | None = None,
+    engine: str | None = None,
+    settings: Sequence[str] = (),
     overwrite: bool = False,
     events: Events | None = None,
 ) -> Predictions:
@@ -246,6 +253,10 @@ def predict(
         gate: Whether the pixels of a class become background (class 0) where the image's label
             says, with a probability below 0.5 for it, that the class is not there; for
             ``image_labels=contains:NAME`` alone. By default as the run was configured.
+        engine: What runs the network of a run: ``torch``, ``openvino``, ``onnx`` (ONNX Runtime), or
+            ``auto``: PyTorch, and the fastest of all that are installed where predicting takes
+            minutes. By default as the run was configured.
+        settings: ``key=value`` for any other setting of prediction, such as ``mirror_px=64``.
         overwrite: Replace masks that exist.
         events: Where progress is told.
 
@@ -262,7 +273,7 @@ def predict(
     from maskwright.workflow.opening import Asked, open_network
 
     events = events or Events()
-    network = open_network(run, Asked(tile, levels, tta, gate))
+    network = open_network(run, Asked(tile, levels, tta, gate, engine, tuple(settings)))
     predictor, labels, calibration = network.predictor, network.labels, network.calibration
     channels = group_channels(find_images(list(inputs)), predictor.channels)
     names, images = list(channels), [paths[0] for paths in channels.values()]
@@ -272,6 +283,7 @@ def predict(
     sizes = [read_header(path).size for path in images]
     if predictor.ways:
         check_averaging(images, sizes, _TRUSTED_PX)
+    predictor = network.quicken(predictor, sizes, events)
     events.send("start", images=len(images), numerics=predictor.numerics)
     make_folder(target, subject=f"--out {out}")
     for asked, name in (

@@ -62,6 +62,8 @@ class Run:
         levels: bool = False,
         tta: str | Sequence[str] | None = None,
         gate: bool | None = None,
+        engine: str | None = None,
+        settings: Sequence[str] = (),
         overwrite: bool = False,
         events: Events | None = None,
     ) -> Predictions:
@@ -77,6 +79,8 @@ class Run:
             tta: Average over ``flip`` and ``scale`` of the image, or ``none``; by default as the
                 run was configured.
             gate: Whether the image's label may take a class away; by default as configured.
+            engine: ``auto``, ``torch``, ``openvino`` or ``onnx``; by default as configured.
+            settings: ``key=value`` for any other setting of prediction.
             overwrite: Replace masks that exist.
             events: Where progress is told.
         """
@@ -95,6 +99,8 @@ class Run:
             levels=levels,
             tta=tta,
             gate=gate,
+            engine=engine,
+            settings=settings,
             overwrite=overwrite,
             events=events,
         )
