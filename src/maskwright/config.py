@@ -72,6 +72,9 @@ class PredictConfig(_Section):
         scales: Sizes of the image for ``scale``, 1 being its own.
         gate: Whether a mask is emptied where the image's label says that it holds nothing; for
             image labels ``contains:NAME`` alone.
+        objects: What an object is: ``components``, every connected piece of a class, or
+            ``watershed``, pieces cut where they are narrow.
+        min_object_px: Objects of fewer pixels are left out.
     """
 
     tile_px: Annotated[int, Field(ge=16)] = 1024
@@ -81,6 +84,8 @@ class PredictConfig(_Section):
     tta: tuple[Literal["flip", "scale"], ...] = ()
     scales: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.71, 1.0, 1.41)
     gate: bool = False
+    objects: Literal["components", "watershed"] = "components"
+    min_object_px: Annotated[int, Field(ge=0)] = 0
 
     @pydantic.field_validator("tta", "scales", mode="before")
     @classmethod

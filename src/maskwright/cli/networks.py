@@ -171,6 +171,17 @@ def predict(
             show_default="as in the run",
         ),
     ] = None,
+    objects: Annotated[
+        bool,
+        typer.Option(
+            "--objects",
+            help="Also number and measure the objects: objects/, a table, outlines for QuPath. "
+            "What an object is: --set objects=components or watershed, --set min_object_px=N.",
+        ),
+    ] = False,
+    table: Annotated[
+        str, typer.Option(metavar="csv|parquet", help="Form of the table of --objects.")
+    ] = "csv",
     settings: Settings = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks.")] = False,
     as_json: Json = False,
@@ -198,6 +209,8 @@ def predict(
             tta=tta,
             gate=gate,
             engine=engine,
+            objects=objects,
+            table=table,
             settings=tuple(settings or ()),
             overwrite=overwrite,
             events=events,

@@ -121,7 +121,7 @@ def write_tiff(path: Path, image: Image) -> None:
 
     Args:
         path: The file to write.
-        image: Values of shape ``(1, Y, X)`` bool, uint8 or uint16, or ``(3, Y, X)`` uint8.
+        image: Values of shape ``(1, Y, X)`` bool or unsigned of up to 32 bits, or ``(3, Y, X)``.
 
     Raises:
         OutputError: ``mask-dtype`` for other values.
@@ -135,11 +135,14 @@ def write_tiff(path: Path, image: Image) -> None:
         dtype('bool')
     """
     array = image.array
-    if array.dtype not in (np.bool_, np.uint8, np.uint16) or image.channels not in (1, 3):
+    if array.dtype not in (np.bool_, np.uint8, np.uint16, np.uint32) or image.channels not in (
+        1,
+        3,
+    ):
         raise OutputError(
             "mask-dtype",
             str(path),
-            expected="1 or 3 channels of bool, uint8 or uint16",
+            expected="1 or 3 channels of bool, uint8, uint16 or uint32",
             found=f"{image.channels} channels of {array.dtype}",
             remedy="convert the mask first",
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -154,6 +154,7 @@ class OpenedNetwork:
         calibration: What is done to its probabilities.
         model: The network, where it is one of ours.
         level_shares: How much each level weighs in a fused prediction, the finest first.
+        settings: The settings of prediction.
         quicken: From the predictor, the sizes of all images and where it is told, to a predictor
             that may run faster.
     """
@@ -163,6 +164,7 @@ class OpenedNetwork:
     calibration: Calibration
     model: ModelConfig | None = None
     level_shares: tuple[float, ...] = ()
+    settings: PredictConfig = field(default_factory=PredictConfig)
     quicken: Callable[[Predictor, Sequence[tuple[int, ...]], Events], Predictor] = _as_it_is
 
     @property
@@ -253,7 +255,7 @@ def _open_run(path: Path, asked: Asked) -> OpenedNetwork:
         name, engine = others.chosen(blank_tile(rule, model))
         predictor = _predictor(engine, name, facts, asked)
     shares = network.fusion.shares() if network.fusion is not None else ()
-    return OpenedNetwork(predictor, config.data, calibration, model, shares, quicken)
+    return OpenedNetwork(predictor, config.data, calibration, model, shares, settings, quicken)
 
 
 def _quickened(
@@ -268,7 +270,8 @@ def _open_file(file: NetworkFile, subject: str, asked: Asked) -> OpenedNetwork:
     facts = ModelFacts.from_json(file.facts, subject=subject)
     facts = replace(facts, predict=asked.over(facts.predict))
     predictor = _predictor(file_engine(file, facts.activation), file.runtime, facts, asked)
-    return OpenedNetwork(predictor, facts.data, Calibration(facts.temperature), facts.model)
+    calibration = Calibration(facts.temperature)
+    return OpenedNetwork(predictor, facts.data, calibration, facts.model, settings=facts.predict)
 
 
 def _predictor(engine: Engine, name: str, facts: ModelFacts, asked: Asked) -> Predictor:
@@ -307,7 +310,7 @@ def _open_package(path: Path, asked: Asked) -> OpenedNetwork:
         scales=settings.scales,
         gate=gate_of(settings, labels, None),
     )
-    return OpenedNetwork(predictor, labels, Calibration())
+    return OpenedNetwork(predictor, labels, Calibration(), settings=settings)
 
 
 def class_labels(classes: tuple[str, ...]) -> DataConfig:

@@ -38,6 +38,7 @@ from maskwright.progress import Events
 from maskwright.report.figures import write_panels
 from maskwright.report.level_panels import level_panels
 from maskwright.tiling import TileRule
+from maskwright.workflow.objects import ObjectFiles
 from maskwright.workflow.prediction_checks import check_averaging, check_channels, check_targets
 from maskwright.workflow.prediction_tables import (
     image_label,
@@ -218,6 +219,8 @@ def predict(
     tta: str | Sequence[str] | None = None,
     gate: bool | None = None,
     engine: str | None = None,
+    objects: bool = False,
+    table: str = "csv",
     settings: Sequence[str] = (),
     overwrite: bool = False,
     events: Events | None = None,
@@ -256,7 +259,11 @@ def predict(
         engine: What runs the network of a run: ``torch``, ``openvino``, ``onnx`` (ONNX Runtime), or
             ``auto``: PyTorch, and the fastest of all that are installed where predicting takes
             minutes. By default as the run was configured.
-        settings: ``key=value`` for any other setting of prediction, such as ``mirror_px=64``.
+        objects: Also number the objects and measure each; see
+            :class:`maskwright.workflow.objects.ObjectFiles`.
+        table: ``csv`` or ``parquet``, for the table of the objects.
+        settings: ``key=value`` for any other setting of prediction, such as ``mirror_px=64`` or
+            ``objects=watershed``.
         overwrite: Replace masks that exist.
         events: Where progress is told.
 
@@ -285,6 +292,7 @@ def predict(
         check_averaging(images, sizes, _TRUSTED_PX)
     predictor = network.quicken(predictor, sizes, events)
     events.send("start", images=len(images), numerics=predictor.numerics)
+    measured = ObjectFiles(target, labels, network.settings, table=table) if objects else None
     make_folder(target, subject=f"--out {out}")
     for asked, name in (
         (probabilities, PROBABILITIES_NAME),
@@ -310,11 +318,13 @@ def predict(
             done += 1
             events.send("tile", number=done, tiles=tiles, name=shown)
 
-        hold = probabilities or uncertainty or image.array[0].size <= _TRUSTED_PX
+        hold = probabilities or uncertainty or objects or image.array[0].size <= _TRUSTED_PX
         found = predictor.predict(image.array, hold=hold, on_tile=tick)
         if found.probabilities_KYX.size:
             calibrated_KYX = calibration.apply(predictor.distribution(found.probabilities_KYX))
             trusts[path.name] = trust(calibrated_KYX, found.classes_YX)
+            if measured is not None:
+                measured.add(path, name, image, found.classes_YX, calibrated_KYX)
             if probabilities:
                 raw_KYX = found.probabilities_KYX
                 shown_KYX = raw_KYX if predictor.overlapping else calibrated_KYX
@@ -338,11 +348,15 @@ def predict(
             records[-1]["image_label"] = image_label(
                 network.image_class_names, found.image_probabilities_L
             )
+        if measured is not None:
+            records[-1]["objects"] = measured.counts[name]
         if predictor.gate is not None:
             records[-1]["gated"] = found.emptied
     warn_one_class(records, events)
     write_trust(trusts, labels, target, events)
     write_image_labels(records, target)
+    if measured is not None:
+        measured.finish(events)
     if predictor.gate is not None:
         tell_gated(records, labels.names[predictor.gate], events)
     summary = {

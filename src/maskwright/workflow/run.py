@@ -63,6 +63,8 @@ class Run:
         tta: str | Sequence[str] | None = None,
         gate: bool | None = None,
         engine: str | None = None,
+        objects: bool = False,
+        table: str = "csv",
         settings: Sequence[str] = (),
         overwrite: bool = False,
         events: Events | None = None,
@@ -80,6 +82,8 @@ class Run:
                 run was configured.
             gate: Whether the image's label may take a class away; by default as configured.
             engine: ``auto``, ``torch``, ``openvino`` or ``onnx``; by default as configured.
+            objects: Also number and measure the objects.
+            table: ``csv`` or ``parquet``, for the table of the objects.
             settings: ``key=value`` for any other setting of prediction.
             overwrite: Replace masks that exist.
             events: Where progress is told.
@@ -100,6 +104,8 @@ class Run:
             tta=tta,
             gate=gate,
             engine=engine,
+            objects=objects,
+            table=table,
             settings=settings,
             overwrite=overwrite,
             events=events,
