@@ -40,6 +40,9 @@ class DataConfig(_Section):
             instead of refused.
         group_by: Regular expression whose first group (or whole match) names what must not be
             split, such as a patient; ``None`` means: recognise it.
+        target: What the network learns of masks that number objects: ``classes``, object or not,
+            or ``border``, the interior of objects and their border, so that predicted objects that
+            touch are told apart.
         roi: Which pixels count in scores: ``auto`` those inside the masks of a folder such as
             ``roi/`` where there is one, ``disc`` the lit disc of a fundus photograph, ``none`` all.
         validation_share: Share of the groups kept from training to choose the best weights.
@@ -51,6 +54,7 @@ class DataConfig(_Section):
     nearest_value: bool = False
     skip_unpaired: bool = False
     group_by: str | None = None
+    target: Literal["classes", "border"] = "classes"
     roi: Literal["auto", "disc", "none"] = "auto"
     image_labels: str = ""
     image_class_names: tuple[str, ...] = ()

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as parquet
 import pytest
+import tifffile
 import torch
 from PIL import Image
 from torch import nn
@@ -17,6 +18,8 @@ from typer.testing import CliRunner
 
 import maskwright as mw
 from maskwright.cli import app
+from maskwright.data.object_target import border_classes
+from maskwright.evaluate.objects import ap, counts_at, match_objects
 from maskwright.io.image import Image as Pixels
 from maskwright.io.registry import read_image, read_mask, write_mask
 from maskwright.io.run_folder import RunFolder
@@ -190,3 +193,63 @@ def test_volumes_give_objects_in_place_and_candidates_as_luna16_scores_them(tmp_
     scored = evaluate_candidates(tmp_path / "out" / "candidates.csv", tmp_path / "findings.csv")
     assert scored.cpm == 1
     assert not (tmp_path / "out" / "objects" / "scan.geojson").exists()
+
+
+def write_cells(folder: Path, count: int) -> Path:
+    """Images of cells with a dark rim that touch, in pairs, with masks that number them."""
+    generator = np.random.default_rng(0)
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True)
+    for number in range(count):
+        drawn = np.zeros((64, 64), np.uint8)
+        for pair, (y, x) in enumerate(((16, 14), (46, 20), (30, 48))):
+            down, right = generator.integers(-3, 4, 2).tolist()
+            drawn[disc((64, 64), (y + down, x + right), 7)] = 2 * pair + 1
+            drawn[disc((64, 64), (y + down, x + right + 11), 6)] = 2 * pair + 2
+        noise = generator.normal(0, 8, drawn.shape)
+        level = np.array([40, 200, 120])[border_classes(drawn)]
+        pixels = np.clip(level + noise, 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / "images" / f"{number:02d}.png")
+        Image.fromarray(drawn).save(folder / "masks" / f"{number:02d}.png")
+    return folder
+
+
+def test_a_network_of_interiors_and_borders_goes_the_whole_way(tmp_path: Path) -> None:
+    data = write_cells(tmp_path / "data", 10)
+    small = ("depth=1", "width=8", "patch_px=32", "batch=4", "mirror_px=8", "data.target=border",
+             "predict.precision=float32", "train.precision=float32", "tta=flip")  # fmt: skip
+    trained = mw.train(data, tmp_path / "run", steps=80, objects=True, settings=small)
+    assert trained.config.model.classes == 3
+    metrics = trained.metrics()
+    assert len(metrics["cases"][0]["confusion"]) == 2
+    # Scored as objects that were told apart: three connected pieces would find half at most.
+    assert all(case["classes"]["foreground"]["ap"] > 0.7 for case in metrics["cases"])
+    held = json.loads((trained.path / "splits.json").read_text(encoding="utf-8"))["test"]
+    images = [data / "images" / f"{name}.png" for name in held]
+    found = trained.predict(images, tmp_path / "out", objects=True, probabilities=True)
+    for mask, probabilities, name in zip(found.arrays(), found.probabilities, held, strict=True):
+        assert set(np.unique(mask)) == {0, 255}
+        assert len(tifffile.imread(probabilities)) == 2
+        numbers = read_mask(tmp_path / "out" / "objects" / f"{name}.tif").array[0]
+        np.testing.assert_array_equal(numbers > 0, mask == 255)
+        truth = np.asarray(Image.open(data / "masks" / f"{name}.png"))
+        assert ap(counts_at(match_objects(numbers, truth), 0.5)) > 0.7
+    again = mw.train(data, tmp_path / "run", steps=80, objects=True, resume=True)
+    assert again.config.data.target == "border"
+    file = mw.export(trained.path, tmp_path / "cells.onnx").files[0]
+    with pytest.raises(mw.MaskwrightError, match="export-border"):
+        mw.export(trained.path, tmp_path / "cells.zip", format="bioimageio")
+    from_file = mw.predict(file, images, tmp_path / "file", objects=True)
+    for one, other in zip(from_file.arrays(), found.arrays(), strict=True):
+        assert (one != other).mean() < 1e-3
+
+
+@pytest.mark.parametrize("wrong", [("--no-objects",), ("--objects", "--set", "output=sigmoid")])
+def test_borders_are_refused_where_they_cannot_be_learned(
+    wrong: tuple[str, ...], tmp_path: Path
+) -> None:
+    data = write_cells(tmp_path / "data", 8)
+    command = ["train", str(data), "--out", str(tmp_path / "run"), "--steps", "1", *wrong]
+    with pytest.raises(mw.MaskwrightError, match="target-border"):
+        CliRunner().invoke(app, [*command, "--set", "data.target=border"], catch_exceptions=False)
+    assert not (tmp_path / "run").exists()

@@ -4,6 +4,9 @@
 
     components   every connected piece of a class is an object
     watershed    a piece with several thick parts is cut at the narrow places between them
+
+Where the network tells the insides of objects from their borders, every inside is an object, which
+takes the pixels around it that are nearest to it.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ def find_objects(
     min_px: int = 0,
     probabilities_KYX: NDArray[np.float32] | None = None,
     spacing: Sequence[float] | None = None,
+    interior_YX: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.uint32]:
     """Number the objects of all classes but the first.
 
@@ -41,6 +45,8 @@ def find_objects(
         min_px: Objects of fewer pixels are left out.
         probabilities_KYX: Probabilities of all classes, for ``watershed``.
         spacing: Length of a pixel along each axis, in any unit; 1 by default.
+        interior_YX: The insides of the objects of two classes, where they are predicted; the
+            method is then not used. A piece without an inside is one object.
 
     Returns:
         A number for each object from 1, 0 where there is none, of the shape of the classes.
@@ -55,6 +61,8 @@ def find_objects(
         >>> find_objects(np.array([[1, 1, 0], [0, 0, 2]], np.uint8), min_px=2).tolist()
         [[1, 1, 0], [0, 0, 0]]
     """
+    if interior_YX is not None:
+        return numbered(_grown(interior_YX, classes_YX > 0, spacing), min_px)
     if method == "watershed":
         return numbered(_cut(classes_YX, probabilities_KYX, spacing), min_px)
     return numbered(_pieces(classes_YX), min_px)
@@ -95,6 +103,23 @@ def numbered(objects: NDArray[Any], min_px: int = 0) -> NDArray[np.uint32]:
     table[kept[np.argsort(first[kept])]] = np.arange(1, kept.size + 1)
     result: NDArray[np.uint32] = table[objects]
     return result
+
+
+def _grown(
+    interior_YX: NDArray[np.bool_], where: NDArray[np.bool_], spacing: Sequence[float] | None
+) -> NDArray[np.int64]:
+    """Insides with the pixels of their piece that are nearest to them."""
+    from scipy import ndimage
+    from skimage.segmentation import watershed
+
+    every = np.ones((3,) * where.ndim, bool)
+    pieces, seeds = _pieces(where).astype(np.int64), _pieces(interior_YX).astype(np.int64)
+    held = np.unique(pieces[interior_YX])
+    alone = where & ~np.isin(pieces, held)
+    seeds[alone] = seeds.max() + pieces[alone]
+    away = ndimage.distance_transform_edt(seeds == 0, sampling=spacing)
+    grown: NDArray[np.int64] = watershed(away, seeds, connectivity=every, mask=where)  # type: ignore[no-untyped-call]
+    return grown
 
 
 def _cut(

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from maskwright.data.dataset import Case
 from maskwright.data.intensity import measure, select_channels
-from maskwright.data.labels import LabelMap
+from maskwright.data.labelmap import LabelMap, grey_plane
+from maskwright.data.object_target import border_classes
 from maskwright.data.sampler import Source
 from maskwright.errors import DataError
 from maskwright.io.image import Image
@@ -52,6 +53,7 @@ def load_sources(
     *,
     label_of: Mapping[str, int] = MappingProxyType({}),
     numbered: bool = False,
+    target: str = "classes",
 ) -> list[Source]:
     """Decode the named cases into memory, images in their own data type.
 
@@ -62,6 +64,7 @@ def load_sources(
         channels: Channels the network takes.
         label_of: Case name → class of the whole image, where there are such classes.
         numbered: Whether the objects are needed too.
+        target: ``border`` for the classes of :func:`maskwright.data.object_target.border_classes`.
     """
     by_name = {case.name: case for case in cases}
     sources = []
@@ -70,6 +73,9 @@ def load_sources(
         array_CYX = select_channels(image.array, channels)
         mask = true_mask(case)
         classes_YX = label_map.encode(mask, subject=str(case.mask))
+        objects_YX = _objects(mask, classes_YX, label_map) if numbered else None
+        if target == "border":
+            classes_YX = border_classes(grey_plane(mask.array, str(case.mask)))
         sources.append(
             Source(
                 case.name,
@@ -77,7 +83,7 @@ def load_sources(
                 classes_YX,
                 measure(array_CYX, channels),
                 image.spacing_mm,
-                _objects(mask, classes_YX, label_map) if numbered else None,
+                objects_YX,
                 label_of.get(case.name),
             )
         )

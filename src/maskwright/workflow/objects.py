@@ -18,6 +18,7 @@ from maskwright.io.table import Cell, write_table
 from maskwright.predict.object_measures import ObjectMeasures, measure_objects
 from maskwright.predict.objects import find_objects
 from maskwright.predict.outlines import outlines
+from maskwright.predict.predictor import ImagePrediction
 from maskwright.progress import Events
 
 OBJECTS_NAME = "objects"
@@ -69,7 +70,7 @@ class ObjectFiles:
         path: Path,
         name: str,
         image: Image,
-        classes_YX: NDArray[np.uint8],
+        found: ImagePrediction,
         probabilities_KYX: NDArray[np.float32],
     ) -> None:
         """Find and write the objects of an image.
@@ -78,17 +79,18 @@ class ObjectFiles:
             path: The image's file.
             name: Its name without suffix.
             image: The image.
-            classes_YX: Its predicted classes.
-            probabilities_KYX: Probabilities of the classes.
+            found: What was predicted.
+            probabilities_KYX: Calibrated probabilities of the classes.
         """
         objects_YX = find_objects(
-            classes_YX,
+            found.classes_YX,
             method=self._settings.objects,
             min_px=self._settings.min_object_px,
             probabilities_KYX=probabilities_KYX,
             spacing=image.spacing_mm,
+            interior_YX=found.interior_YX,
         )
-        measures = measure_objects(objects_YX, classes_YX, image, probabilities_KYX)
+        measures = measure_objects(objects_YX, found.classes_YX, image, probabilities_KYX)
         rows = measures.rows(self._labels.names)
         self.counts[name] = len(rows)
         self._rows += [{"image": path.name, **row} for row in rows]

@@ -246,7 +246,12 @@ def _open_run(path: Path, asked: Asked) -> OpenedNetwork:
     if settings.engine in ("auto", "torch"):
         gate = gate_of(settings, config.data, model)
         predictor = Predictor.build(
-            network, settings, tile=asked.tile, levels=asked.levels, gate=gate
+            network,
+            settings,
+            tile=asked.tile,
+            levels=asked.levels,
+            gate=gate,
+            border=config.data.target == "border",
         )
         if settings.engine == "auto" and not asked.levels:
             quicken = partial(_quickened, others)
@@ -275,17 +280,18 @@ def _open_file(file: NetworkFile, subject: str, asked: Asked) -> OpenedNetwork:
 
 
 def _predictor(engine: Engine, name: str, facts: ModelFacts, asked: Asked) -> Predictor:
-    settings = facts.predict
+    settings, border = facts.predict, facts.data.target == "border"
     return Predictor(
         engine,
         tile_rule(facts.model, settings, tile=asked.tile),
         facts.model.channels,
-        facts.model.classes,
+        facts.model.classes - border,
         name,
         ways=settings.tta,
         scales=settings.scales,
         overlapping=facts.activation == "sigmoid",
         gate=gate_of(settings, facts.data, facts.model),
+        border=border,
     )
 
 

@@ -31,6 +31,7 @@ from maskwright.predict.predictor import (
     Rule,
     distribution,
     gated,
+    joined,
     predict_image,
     z_score,
 )
@@ -77,6 +78,7 @@ class Predictor:
         gate: Class that the image's label may take away, see
             :func:`maskwright.predict.predictor.gated`.
         levels: Whether the engine gives the levels of the decoder.
+        border: Whether the network tells interior and border of objects, which are one class.
     """
 
     engine: Engine
@@ -90,6 +92,7 @@ class Predictor:
     overlapping: bool = False
     gate: int | None = None
     levels: bool = False
+    border: bool = False
 
     @staticmethod
     def build(
@@ -99,6 +102,7 @@ class Predictor:
         tile: int | None = None,
         levels: bool = False,
         gate: int | None = None,
+        border: bool = False,
     ) -> Predictor:
         """A predictor with the number format that is fastest on this machine.
 
@@ -108,6 +112,7 @@ class Predictor:
             tile: Overrides the largest side of a tile.
             levels: Whether the levels of the decoder are predicted too.
             gate: Class that the image's label may take away.
+            border: Whether the network tells interior and border.
         """
         model = network.config
         rule = tile_rule(model, config, tile=tile)
@@ -124,13 +129,14 @@ class Predictor:
             engines[chosen],
             rule,
             model.channels,
-            model.classes,
+            model.classes - border,
             str(chosen),
             ways=config.tta,
             scales=config.scales,
             overlapping=model.output == "sigmoid",
             gate=gate,
             levels=levels,
+            border=border,
         )
 
     def tiles(self, size: tuple[int, ...]) -> int:
@@ -164,7 +170,7 @@ class Predictor:
                 self.rule,
                 self.channels,
                 normalise=self.normalise,
-                hold=hold or bool(self.ways),
+                hold=hold or bool(self.ways) or self.border,
                 on_tile=on_tile,
             )
 
@@ -174,6 +180,7 @@ class Predictor:
                 found = replace(found, levels_YX=once(image_CYX).levels_YX)
         else:
             found = once(image_CYX)
+        found = joined(found) if self.border else found
         return found if self.gate is None else gated(found, self.gate)
 
     def distribution(self, probabilities_KYX: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -324,7 +331,7 @@ def predict(
             calibrated_KYX = calibration.apply(predictor.distribution(found.probabilities_KYX))
             trusts[path.name] = trust(calibrated_KYX, found.classes_YX)
             if measured is not None:
-                measured.add(path, name, image, found.classes_YX, calibrated_KYX)
+                measured.add(path, name, image, found, calibrated_KYX)
             if probabilities:
                 raw_KYX = found.probabilities_KYX
                 shown_KYX = raw_KYX if predictor.overlapping else calibrated_KYX
