@@ -34,6 +34,7 @@ from maskwright.progress import Events
 from maskwright.workflow.calibrating import Calibration
 from maskwright.workflow.engines import OtherEngines, quickened, refuse_levels
 from maskwright.workflow.gating import gate_of, image_class_names
+from maskwright.workflow.int8 import Int8
 from maskwright.workflow.prediction_plan import tiling_of
 from maskwright.workflow.predictor import Predictor, blank_tile
 
@@ -116,11 +117,19 @@ class Asked:
             )
 
     def refuse_engine(self, engine: str, subject: str) -> None:
-        """Refuse another library than the one that runs a file.
+        """Refuse another library than the one that runs a file, and int8.
 
         Raises:
-            ConfigError: ``predict-engine``.
+            ConfigError: ``predict-engine`` or ``engine-precision``.
         """
+        if self.over(PredictConfig()).precision == "int8":
+            raise ConfigError(
+                "engine-precision",
+                f"--set precision=int8 for {subject}",
+                expected="a run folder, which says what int8 costs",
+                found="a file",
+                remedy="name the folder of the run, or leave the setting out",
+            )
         if self.engine not in (None, "auto", engine):
             raise ConfigError(
                 "predict-engine",
@@ -238,6 +247,8 @@ def _open_run(path: Path, asked: Asked) -> OpenedNetwork:
     config = folder.read_config()
     network, _ = read_model(folder.model)
     model, settings = network.config, asked.over(config.predict)
+    if settings.precision == "int8" and settings.engine == "auto":
+        settings = settings.model_copy(update={"engine": "openvino"})
     if asked.levels and model.levels == "none":
         raise ConfigError(
             "predict-levels",
@@ -250,7 +261,9 @@ def _open_run(path: Path, asked: Asked) -> OpenedNetwork:
         refuse_levels(settings)
     calibration = Calibration.read(folder)
     facts = ModelFacts(model, config.data, settings, calibration.temperature)
-    others = OtherEngines(network, facts)
+    others = OtherEngines(network, facts, Int8.find(folder))
+    if settings.precision == "int8" and others.int8 is None:
+        raise Int8.missing(path)
     quicken = _as_it_is
     if settings.engine in ("auto", "torch"):
         predictor = Predictor.build(

@@ -164,7 +164,7 @@ def predict(
     network = network.quickened(sizes, events)
     predictor = network.predictor
     depends = {
-        "network": digest(Path(run)),
+        "network": digest(Path(run), predictor.numerics),
         "numerics": predictor.numerics,
         "tile": tile,
         "memory": memory,

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.config import ModelConfig, PredictConfig
+from maskwright.errors import ConfigError
 from maskwright.nn.unet import UNet
 from maskwright.plan.machine import candidates, fastest
 from maskwright.predict.averaging import averaged, passes
@@ -90,12 +91,23 @@ class Predictor:
             gate: Class that the image's label may take away.
             slices: Whether stacks are predicted slice by slice.
             border: Whether the network tells interior and border.
+
+        Raises:
+            ConfigError: ``engine-precision`` for int8.
         """
         model = network.config
         tiling = tiling_of(model, config, tile=tile)
         rule = tiling.rule_of(tiling.tile_px)
         blank = blank_tile(rule, model)
         options = candidates("channels_last", config.precision)
+        if not options:
+            raise ConfigError(
+                "engine-precision",
+                "--engine torch",
+                expected="the number format float32 or bfloat16",
+                found=f"predict.precision={config.precision}",
+                remedy="add --set precision=float32, or use --engine openvino",
+            )
         engines = {
             option: torch_engine(
                 network, layout=option.layout, precision=option.precision, levels=levels

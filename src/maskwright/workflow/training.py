@@ -34,6 +34,7 @@ from maskwright.progress import EventLog, Events
 from maskwright.train.schedule import steps_within
 from maskwright.train.stepper import Stepper
 from maskwright.train.trainer import fit, rehearse
+from maskwright.workflow.engines import refuse_int8
 from maskwright.workflow.fitting import fit_to_data, labels_of_images
 from maskwright.workflow.gating import gate_of
 from maskwright.workflow.loading import hash_sources, load_sources
@@ -145,6 +146,7 @@ def train(
         if start is not None:
             start.check(config, labels_given=labels_given)
     gate_of(config.predict, config.data, config.model)
+    refuse_int8(config.predict)
     folder.begin(resume=resume)
     with folder.lock():
         write_split(folder.splits, chosen)
