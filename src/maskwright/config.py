@@ -84,8 +84,8 @@ class PredictConfig(_Section):
             measures where enough is to be predicted, and is PyTorch elsewhere.
         precision: Number format; ``auto`` measures on the first tile. ``int8`` is for OpenVINO and
             a run that was quantised.
-        tta: Predictions that are averaged: ``flip`` of every mirroring of the image, ``scale`` of
-            the image at each of ``scales``.
+        tta: Predictions that are averaged: ``flip`` of every mirroring of the image, ``rotate`` of
+            every quarter turn, ``scale`` of the image at each of ``scales``.
         scales: Sizes of the image for ``scale``, 1 being its own.
         gate: Whether a mask is emptied where the image's label says that it holds nothing; for
             image labels ``contains:NAME`` alone.
@@ -98,7 +98,7 @@ class PredictConfig(_Section):
     mirror_px: Annotated[int, Field(ge=0)] = 32
     engine: Literal["auto", "torch", "openvino", "onnx"] = "auto"
     precision: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
-    tta: tuple[Literal["flip", "scale"], ...] = ()
+    tta: tuple[Literal["flip", "rotate", "scale"], ...] = ()
     scales: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.71, 1.0, 1.41)
     gate: bool = False
     objects: Literal["components", "watershed"] = "components"

@@ -230,7 +230,7 @@ def _work_px(predictor: Predictor, sizes: Sequence[tuple[int, ...]]) -> int:
         count * math.prod(read.size for read in tile.read)
         for count, size in map(planes, sizes)
         for each in passes(size, predictor.ways, predictor.scales)
-        for tile in predictor.rule.cover(each.size)
+        for tile in predictor.rule.cover(each.read_size)
     )
 
 

@@ -35,10 +35,11 @@ from maskwright.workflow.calibrating import Calibration
 from maskwright.workflow.engines import OtherEngines, quickened, refuse_levels
 from maskwright.workflow.gating import gate_of, image_class_names
 from maskwright.workflow.int8 import Int8
+from maskwright.workflow.prediction_checks import check_turns
 from maskwright.workflow.prediction_plan import tiling_of
 from maskwright.workflow.predictor import Predictor, blank_tile
 
-_WAYS = ("flip", "scale")
+_WAYS = ("flip", "rotate", "scale")
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Asked:
     Args:
         tile: Largest side of the network's input.
         levels: Whether the levels of the decoder are predicted too.
-        tta: ``flip``, ``scale``, both joined by a comma or as a list, or ``none``.
+        tta: Any of ``flip``, ``rotate`` and ``scale``, joined by commas or as a list, or ``none``.
         gate: Whether the image's label may take a class away.
         engine: ``auto``, ``torch``, ``openvino`` or ``onnx``.
         precision: Number format, as a prediction that goes on began with.
@@ -147,9 +148,9 @@ class Asked:
             raise ConfigError(
                 "predict-tta",
                 "--tta",
-                expected="flip, scale, flip,scale or none",
+                expected="flip, rotate, scale, several of them, or none",
                 found=repr(tta),
-                remedy="write for example --tta flip",
+                remedy="write for example --tta flip,rotate",
             )
         return tuple(way for way in _WAYS if way in named)
 
@@ -220,7 +221,7 @@ def open_network(path: str | Path, asked: Asked | None = None) -> OpenedNetwork:
 
     Raises:
         ConfigError: ``predict-levels`` where levels are asked for and cannot be given,
-            ``predict-tta`` and ``gate-…`` for what does not fit the network.
+            ``predict-tta``, ``tta-rotate`` and ``gate-…`` for what does not fit the network.
         RunError: ``network-missing`` or ``network-kind`` for what is none of these, and whatever
             else stands in the way.
         MaskwrightError: ``extra-missing`` without the library that runs the file.
@@ -259,6 +260,7 @@ def _open_run(path: Path, asked: Asked) -> OpenedNetwork:
         )
     if asked.levels:
         refuse_levels(settings)
+    check_turns(settings.tta, geometry.axes_of(model))
     calibration = Calibration.read(folder)
     facts = ModelFacts(model, config.data, settings, calibration.temperature)
     others = OtherEngines(network, facts, Int8.find(folder))
@@ -296,6 +298,7 @@ def _open_file(file: NetworkFile, subject: str, asked: Asked) -> OpenedNetwork:
     asked.refuse_engine("openvino" if file.runtime.startswith("OpenVINO") else "onnx", subject)
     facts = ModelFacts.from_json(file.facts, subject=subject)
     facts = replace(facts, predict=asked.over(facts.predict))
+    check_turns(facts.predict.tta, geometry.axes_of(facts.model))
     predictor = _predictor(file_engine(file, facts.activation), file.runtime, facts, asked)
     calibration = Calibration(facts.temperature)
     return OpenedNetwork(predictor, facts.data, calibration, facts.model, settings=facts.predict)
@@ -329,6 +332,8 @@ def _open_package(path: Path, asked: Asked) -> OpenedNetwork:
     asked.refuse_engine("onnx", str(path))
     engine, classes = package_engine(package, subject=str(path))
     settings = asked.over(PredictConfig())
+    steps = [(a.smallest, a.divisor, a.halo, a.border_loss) for a in package.axes]
+    check_turns(settings.tta, steps)
     labels = class_labels(classes)
     predictor = Predictor(
         engine,

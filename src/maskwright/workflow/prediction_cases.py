@@ -35,6 +35,7 @@ class Case:
         fit: How that was chosen, where the network's layers are known.
         streams: Whether it is predicted from its file, tile by tile.
         needed_bytes: Memory that is expected to be needed; 0 where that is not known.
+        at_once: How many turned copies of a tile can be predicted together in this memory.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Case:
     fit: Fit | None = None
     streams: bool = False
     needed_bytes: int = 0
+    at_once: int = 1
 
 
 def plan_cases(
@@ -112,4 +114,5 @@ def _case(
         )
     streams = streams and not whole
     needed = fitted.needed_bytes if streams else needed
-    return Case(name, paths, file, header.size, fitted.rule, fitted, streams, needed)
+    at_once = fitted.at_once(memory - needed)
+    return Case(name, paths, file, header.size, fitted.rule, fitted, streams, needed, at_once)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from maskwright.config import ModelConfig, PredictConfig
 from maskwright.errors import ConfigError
 from maskwright.nn.unet import UNet
-from maskwright.plan.machine import candidates, fastest
+from maskwright.plan.machine import candidates, fastest, reuse_memory
 from maskwright.predict.averaging import averaged, passes
 from maskwright.predict.engine import torch_engine
 from maskwright.predict.predictor import (
@@ -28,6 +28,7 @@ from maskwright.predict.predictor import (
     z_score,
 )
 from maskwright.predict.stack import predict_stack
+from maskwright.predict.variants import predict_variants
 from maskwright.workflow.prediction_plan import Tiling, tiling_of
 
 _MEASURED_PX = {2: 256, 3: 32}
@@ -114,6 +115,7 @@ class Predictor:
             )
             for option in options
         }
+        reuse_memory()
         chosen, _ = fastest(options, lambda option: lambda: _run(engines[option], blank))
         return Predictor(
             engines[chosen],
@@ -140,7 +142,7 @@ class Predictor:
         """
         if self.slices and len(size) == 3:
             return size[0] * self.tiles(size[1:], rule)
-        wanted = [each.size for each in passes(size, self.ways, self.scales)]
+        wanted = [each.read_size for each in passes(size, self.ways, self.scales)]
         if self.ways and self.levels:
             wanted.append(size)
         return sum(len((rule or self.rule).cover(each)) for each in wanted)
@@ -151,6 +153,7 @@ class Predictor:
         *,
         rule: Rule | None = None,
         hold: bool = True,
+        at_once: int = 1,
         on_tile: Callable[[], None] | None = None,
     ) -> ImagePrediction:
         """All that the network says of an image.
@@ -161,10 +164,11 @@ class Predictor:
             image_CYX: Image in its own data type; a volume has its Z axis before Y.
             rule: How it is tiled, by default the predictor's own rule.
             hold: Whether the probabilities of all pixels are kept, as averaging needs them.
+            at_once: How many turned copies of a tile may be predicted together.
             on_tile: Called after each tile.
         """
         if self.slices and image_CYX.ndim == 4:
-            plane = partial(self.predict, rule=rule, hold=hold, on_tile=on_tile)
+            plane = partial(self.predict, rule=rule, hold=hold, at_once=at_once, on_tile=on_tile)
             return predict_stack(plane, image_CYX)
 
         def once(array_CYX: NDArray[Any]) -> ImagePrediction:
@@ -174,12 +178,20 @@ class Predictor:
                 rule or self.rule,
                 self.channels,
                 normalise=self.normalise,
-                hold=hold or bool(self.ways) or self.border,
+                hold=hold or self.border,
                 on_tile=on_tile,
             )
 
+        together = partial(
+            predict_variants,
+            engine=self.engine,
+            rule=rule or self.rule,
+            channels=self.channels,
+            normalise=self.normalise,
+            on_tile=on_tile,
+        )
         if self.ways:
-            found = averaged(once, self.ways, self.scales)(image_CYX)
+            found = averaged(together, self.ways, self.scales, at_once=at_once)(image_CYX)
             if self.levels:
                 found = replace(found, levels_YX=once(image_CYX).levels_YX)
         else:
