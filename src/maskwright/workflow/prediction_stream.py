@@ -148,10 +148,12 @@ def _summed(notes: Sequence[tuple[float, ...]]) -> NDArray[np.float32]:
 
 
 def _counts(store: LabelStore, labels: LabelMap) -> NDArray[np.int64]:
-    """Pixels of each class, in blocks of whole chunks."""
-    first, *rest = store.shape
-    height = store.chunks[0] * max(1, _COUNTED_PX // (store.chunks[0] * math.prod(rest)))
+    """Pixels of each class, in blocks as high as a band, of which chunks are read whole."""
+    across, *rest = store.shape[1:]
     counts_K = np.zeros(len(labels.names), np.int64)
-    for block in blocks_of((first, *rest), (height, *rest)):
-        counts_K += counted(store.read(block), labels)
+    for band in store.bands:
+        height = band.stop - band.start
+        most = max(1, _COUNTED_PX // (height * math.prod(rest)))
+        for _, *block in blocks_of((height, across, *rest), (height, most, *rest)):
+            counts_K += counted(store.read((band, *block)), labels)
     return counts_K
