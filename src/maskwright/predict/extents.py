@@ -48,9 +48,7 @@ class Extents:
         index = objects_S.ravel()[places].astype(np.int64) - 1
         along_SN = [
             along + offset
-            for along, offset in zip(
-                np.unravel_index(places, objects_S.shape), start, strict=True
-            )
+            for along, offset in zip(np.unravel_index(places, objects_S.shape), start, strict=True)
         ]
         first = np.full(count, np.iinfo(np.int64).max)
         low = np.full((len(along_SN), count), np.iinfo(np.int32).max, np.int32)

@@ -189,7 +189,9 @@ class ObjectSums:
             for a, axis in enumerate("xyz"[: len(world_xyz.T)])
         }
         columns |= {f"box_{axis}_from_px": low for axis, low in zip(axes, extents.low, strict=True)}
-        columns |= {f"box_{axis}_to_px": high for axis, high in zip(axes, extents.high, strict=True)}
+        columns |= {
+            f"box_{axis}_to_px": high for axis, high in zip(axes, extents.high, strict=True)
+        }
         if self._is_certain:
             columns["mean_probability"] = self._certainties / sizes / CERTAIN
             columns["max_probability"] = self._largest / CERTAIN
@@ -229,7 +231,7 @@ def _world(centroids: NDArray[np.float64], place: Geometry | None) -> NDArray[np
 
 
 def shapes_of(objects_YX: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
-    """Perimeter, eccentricity and solidity of objects with the numbers 1, 2, …
+    """Perimeter, eccentricity and solidity of objects that are numbered from 1.
 
     Example:
         >>> {name: values.tolist() for name, values in shapes_of(np.ones((2, 2), int)).items()}

@@ -115,8 +115,10 @@ def connected_pieces(array: NDArray[Any]) -> NDArray[np.uint32]:
     import cc3d
 
     connectivity: Any = 8 if array.ndim == 2 else 26
+    # cc3d 4.1.1 labels some masks of bool wrongly; as numbers they are labelled rightly.
+    values = array.view(np.uint8) if array.dtype == bool else array
     pieces: NDArray[Any] = cc3d.connected_components(
-        array, connectivity=connectivity, out_dtype=np.uint32
+        values, connectivity=connectivity, out_dtype=np.uint32
     )
     return pieces.astype(np.uint32, copy=False)
 
