@@ -129,6 +129,12 @@ def find_large_objects(
     return LargeObjects(size, extents.take(order), stored, table, uncut[uncut > 0])
 
 
+def box_px(extents: Extents) -> NDArray[np.int64]:
+    """Pixels of the box of each object, with a pixel around it."""
+    found: NDArray[np.int64] = np.prod(extents.high.astype(np.int64) - extents.low + 2, axis=0)
+    return found
+
+
 def near_each_other(
     extents: Extents, chosen: NDArray[np.int64], size: Sequence[int]
 ) -> Iterator[tuple[Block, list[int]]]:
@@ -245,8 +251,7 @@ class _Cutting:
             The object of each stored number, where objects lie, and which were too large.
         """
         extents = self._extents
-        box_px = np.prod(extents.high.astype(np.int64) - extents.low + 2, axis=0)
-        large, fits = extents.sizes >= min_px, box_px <= most_px
+        large, fits = extents.sizes >= min_px, box_px(extents) <= most_px
         parts = [extents]
         for region, group in near_each_other(extents, np.flatnonzero(large & fits), self._size):
             parts += self._cut_near(region, group, spacing)

@@ -17,6 +17,9 @@ from maskwright.io.table import Cell
 from maskwright.predict.extents import Extents
 from maskwright.predict.objects import CERTAIN
 
+SHAPES = ("perimeter_px", "eccentricity", "solidity")
+"""What is measured of the shape of objects of two axes."""
+
 _AXES = "zyx"
 # Pixels finer than this are of a microscope, whose areas are told in square micrometres.
 _MICROSCOPE_MM = 0.01
@@ -244,9 +247,11 @@ def shapes_of(objects_YX: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
         # The hull of a few pixels in a row has no area; the object fills it.
         warnings.simplefilter("ignore")
         hulls = [max(float(region.area_convex), float(region.area)) for region in found]
-    columns = {
-        "perimeter_px": [float(region.perimeter) for region in found],
-        "eccentricity": [float(region.eccentricity) for region in found],
-        "solidity": [float(r.area) / hull for r, hull in zip(found, hulls, strict=True)],
+    measured = (
+        [float(region.perimeter) for region in found],
+        [float(region.eccentricity) for region in found],
+        [float(r.area) / hull for r, hull in zip(found, hulls, strict=True)],
+    )
+    return {
+        name: np.array(values, np.float64) for name, values in zip(SHAPES, measured, strict=True)
     }
-    return {name: np.array(values, np.float64) for name, values in columns.items()}

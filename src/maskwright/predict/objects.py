@@ -107,7 +107,8 @@ def certainty(
         [49151, 65535]
     """
     chosen_YX = np.take_along_axis(probabilities_KYX, classes_YX[None], 0)[0]
-    return np.rint(chosen_YX * np.float32(CERTAIN)).astype(np.uint16)
+    steps_YX: NDArray[np.uint16] = np.rint(chosen_YX * np.float32(CERTAIN)).astype(np.uint16)
+    return steps_YX
 
 
 def connected_pieces(array: NDArray[Any]) -> NDArray[np.uint32]:
