@@ -19,7 +19,7 @@ from maskwright.io.sink import LabelStore
 from maskwright.nn.unet import build_unet
 from maskwright.predict.engine import torch_engine
 from maskwright.predict.predictor import Engine, Found, Rule, predict_image
-from maskwright.predict.stream import BandReader, measure_source, predict_stream
+from maskwright.predict.stream import BandReader, bands_left, measure_source, predict_stream
 from maskwright.tiling import BlendRule, Interval, TileRule, read_mirrored
 
 
@@ -272,6 +272,29 @@ def test_a_store_that_was_given_up_for_lost_does_no_harm(tmp_path: Path) -> None
     assert store.notes() == [(0.5,)] * 3
     found = store.read((slice(0, 40), slice(0, 60)))
     assert found[0, ::20].tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("rule", [TileRule, BlendRule])
+@pytest.mark.parametrize("together", [1, 3])
+def test_bands_predicted_apart_and_in_any_order_are_those_predicted_together(
+    rule: type[TileRule] | type[BlendRule], together: int, tmp_path: Path
+) -> None:
+    engine, axes = _network(norm="instance", image_classes=2)
+    source, tiles = Stored(_image(300, 100)), rule(axes, 72, 8)
+    whole = LabelStore.begin(tmp_path / "whole", (300, 100), {})
+    _stream(source, whole, engine, tiles)
+    apart = LabelStore.begin(tmp_path / "apart", (300, 100), {})
+    bands = bands_left(tiles.cover((300, 100)), apart)
+    assert len(bands) > 4
+    for first in reversed(range(0, len(bands), together)):
+        several = bands[first : first + together]
+        rows = slice(several[0].start, several[-1].stop)
+        _stream(source, LabelStore(apart.folder), engine, tiles, rows=rows)
+    apart = LabelStore(apart.folder)
+    assert not bands_left(tiles.cover((300, 100)), apart)
+    np.testing.assert_array_equal(_whole(apart), _whole(whole))
+    assert apart.notes() == whole.notes()
+    assert len(apart.notes()[0]) == 2
 
 
 def test_a_prediction_with_other_settings_is_not_gone_on_with(tmp_path: Path) -> None:
