@@ -62,19 +62,21 @@ class LargeObjects:
         extents: Where they lie; the object of the number n comes at n − 1.
         stored: Numbers of the pieces that objects consist of.
         table: The number of the object for each of these; 0 for those that were left out.
-        uncut: Numbers of objects that were too large to be cut.
     """
 
     size: tuple[int, ...]
     extents: Extents
     stored: Numbers
     table: NDArray[np.uint32]
-    uncut: NDArray[np.int64]
 
     @property
     def count(self) -> int:
         """How many there are."""
         return self.extents.sizes.size
+
+    def beyond(self, most_px: int) -> int:
+        """How many have a box of more pixels, with a pixel around it."""
+        return int(np.count_nonzero(box_px(self.extents) > most_px))
 
     def read(self, block: Block) -> NDArray[np.uint32]:
         """The numbers of the objects in a block, 0 where there is none."""
@@ -115,18 +117,16 @@ def find_large_objects(
         [[1, 1, 0], [0, 0, 2]]
     """
     owner, extents = _pieces(size, read, stored, border, steps or STEPS_PX[len(size)])
-    uncut = np.empty(0, np.int64)
     if border or method == "watershed":
         cutting = _Cutting(size, read, stored, owner, extents)
-        owner, extents, uncut = cutting.cut(spacing, max(min_px, SMALLEST_CUT_PX), most_px)
+        owner, extents = cutting.cut(spacing, max(min_px, SMALLEST_CUT_PX), most_px)
     kept = np.flatnonzero(extents.sizes >= min_px)
     order = kept[np.argsort(extents.first[kept])]
     number = np.zeros(extents.sizes.size, np.uint32)
     number[order] = np.arange(1, order.size + 1)
     table = np.zeros(owner.size + 1, np.uint32)
     table[1:] = number[owner]
-    uncut = np.sort(number[uncut]).astype(np.int64)
-    return LargeObjects(size, extents.take(order), stored, table, uncut[uncut > 0])
+    return LargeObjects(size, extents.take(order), stored, table)
 
 
 def box_px(extents: Extents) -> NDArray[np.int64]:
@@ -244,20 +244,20 @@ class _Cutting:
 
     def cut(
         self, spacing: Sequence[float] | None, min_px: int, most_px: int
-    ) -> tuple[NDArray[np.int64], Extents, NDArray[np.int64]]:
+    ) -> tuple[NDArray[np.int64], Extents]:
         """Cut all pieces of at least so many pixels, whose boxes have at most so many.
 
         Returns:
-            The object of each stored number, where objects lie, and which were too large.
+            The object of each stored number, and where objects lie.
         """
         extents = self._extents
-        large, fits = extents.sizes >= min_px, box_px(extents) <= most_px
+        chosen = np.flatnonzero((extents.sizes >= min_px) & (box_px(extents) <= most_px))
         parts = [extents]
-        for region, group in near_each_other(extents, np.flatnonzero(large & fits), self._size):
+        for region, group in near_each_other(extents, chosen, self._size):
             parts += self._cut_near(region, group, spacing)
         new = np.arange(self._added) + extents.sizes.size
         owner = np.concatenate([self._owner, new])
-        return owner, Extents.concatenated(parts), np.flatnonzero(large & ~fits)
+        return owner, Extents.concatenated(parts)
 
     def _cut_near(
         self, region: Block, group: Sequence[int], spacing: Sequence[float] | None

@@ -155,6 +155,7 @@ def predict(
         memory_bytes(memory),
         whole=_needing_all(predictor, extras),
         strict=memory is not None,
+        held=objects or predictor.border,
         trusted_px=TRUSTED_PX,
     )
     sizes = [case.size for case in cases]
@@ -190,7 +191,9 @@ def predict(
     for case in left:
         begun = time.monotonic()
         if case.streams and case.fit is not None:
-            values = predict_large(case, case.fit, network, depends, progress, resume=resume)
+            values = predict_large(
+                case, case.fit, network, depends, measured, progress, resume=resume
+            )
         else:
             values = predict_whole(case, network, extras, measured, progress)
         values["elapsed_s"] = round(time.monotonic() - begun, 3)
@@ -244,8 +247,8 @@ class _Progress:
 
 def _needing_all(predictor: Predictor, extras: Sequence[str]) -> list[str]:
     """What was asked for that needs the probabilities of a whole image."""
-    found = [f"--{name}" for name in extras] + ["--tta"] * bool(predictor.ways)
-    return found + ["data.target=border"] * predictor.border
+    found = [f"--{name}" for name in extras if name != OBJECTS_NAME]
+    return found + ["--tta"] * bool(predictor.ways)
 
 
 def _tell(

@@ -1,0 +1,102 @@
+"""What is kept of the probabilities of a streamed image: class ids, certainty, sums for trust."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskwright.evaluate.uncertainty import TrustSums
+from maskwright.io.sink import LabelStore
+from maskwright.predict.objects import certainty
+from maskwright.predict.predictor import ImagePrediction, distribution, joined, most_probable
+from maskwright.predict.stream import Decided
+from maskwright.workflow.calibrating import Calibration
+
+if TYPE_CHECKING:
+    from maskwright.workflow.opening import OpenedNetwork
+
+_INTERIOR, _BORDER = 1, 2
+
+
+@dataclass(frozen=True)
+class Decider:
+    """Decides on parts of an image as it is decided on a whole one in memory.
+
+    The ids that are kept are those of the classes. Where the network tells interior and border of
+    objects, they are 0 for the background, 1 for interior and 2 for the rest of the objects.
+
+    Args:
+        classes: Number of classes of the masks.
+        calibration: What makes probabilities of what the network says.
+        overlapping: Whether the probabilities of a pixel need not sum to one.
+        border: Whether the network tells interior and border.
+        certain: Whether the certainty of each pixel is kept.
+
+    Example:
+        >>> p = np.array([[[0.4, 0.2, 0.8]], [[0.3, 0.5, 0.1]], [[0.3, 0.3, 0.1]]], np.float32)
+        >>> kept = Decider(2, Calibration(), border=True, certain=True)(p)
+        >>> kept.ids_S.tolist(), kept.certainty_S.tolist()
+        ([[2, 1, 0]], [[39321, 52428, 52428]])
+    """
+
+    classes: int
+    calibration: Calibration
+    overlapping: bool = False
+    border: bool = False
+    certain: bool = False
+
+    @staticmethod
+    def of(network: OpenedNetwork, store: LabelStore) -> Decider:
+        """What decides for a network, on what a store keeps."""
+        predictor = network.predictor
+        return Decider(
+            predictor.classes,
+            network.calibration,
+            predictor.overlapping,
+            predictor.border,
+            store.has_certainty,
+        )
+
+    def __call__(self, probabilities_KYX: NDArray[Any]) -> Decided:
+        """What is kept of a part."""
+        p_KYX = probabilities_KYX.astype(np.float32, copy=False)
+        found = ImagePrediction(most_probable(p_KYX), p_KYX)
+        ids_YX = found.classes_YX
+        if self.border:
+            found = joined(found)
+            ids_YX = np.where(ids_YX == _INTERIOR, found.classes_YX, _BORDER * found.classes_YX)
+        # Sums in half precision do not quite add up to one.
+        if self.overlapping or probabilities_KYX.dtype == np.float16:
+            p_KYX = distribution(found.probabilities_KYX)
+        else:
+            p_KYX = found.probabilities_KYX
+        calibrated_KYX = self.calibration.apply(p_KYX)
+        sums = TrustSums.none(self.classes)
+        sums.add(calibrated_KYX, found.classes_YX)
+        return Decided(
+            ids_YX.astype(np.uint8, copy=False),
+            certainty(calibrated_KYX, found.classes_YX) if self.certain else None,
+            sums.numbers(),
+        )
+
+    def totals(self, notes: Iterable[Sequence[float]]) -> tuple[TrustSums, NDArray[np.float32]]:
+        """The sums over all parts, and what the network says of the whole image beside them.
+
+        Args:
+            notes: What was kept beside each part.
+        """
+        numbers = np.array(list(notes)).sum(0)
+        own = len(TrustSums.none(self.classes).numbers())
+        return TrustSums.total([numbers[:own]], self.classes), numbers[own:].astype(np.float32)
+
+    def classes_of(self, ids_S: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Class ids from the ids that are kept."""
+        return np.minimum(ids_S, _INTERIOR) if self.border else ids_S
+
+    def interior_of(self, ids_S: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
+        """Where the insides of objects are, where the network tells them."""
+        return ids_S == _INTERIOR if self.border else None
