@@ -229,8 +229,10 @@ def _basins(relief: NDArray[np.float32], where: NDArray[np.bool_]) -> NDArray[np
     inner = (slice(1, -1),) * where.ndim
     tops = local_maxima(rimmed, footprint=every)[inner] & where  # type: ignore[no-untyped-call]
     seeds = connected_pieces(tops)
-    basins = watershed(-relief, seeds.astype(np.int32), connectivity=every, mask=where)  # type: ignore[no-untyped-call]
     count = int(seeds.max())
+    if count == 1:
+        return where.astype(np.int64)
+    basins = watershed(-relief, seeds.astype(np.int32), connectivity=every, mask=where)  # type: ignore[no-untyped-call]
     peaks = np.zeros(count + 1, np.float32)
     peaks[seeds[tops]] = relief[tops]
     joined = _joined(_saddles(basins, relief), peaks)
