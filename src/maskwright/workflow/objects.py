@@ -41,7 +41,7 @@ class ObjectFiles:
         objects.csv             one row an object, or objects.parquet
         candidates.csv          of volumes placed in space: the form of the LUNA16 challenge
 
-    Until all images are done, the rows of each wait in ``objects/NAME.jsonl``, so that a prediction
+    Until the prediction is done, the rows of each image wait in ``objects/NAME.jsonl``, so that one
     that was interrupted can go on.
 
     Args:
@@ -135,7 +135,10 @@ class ObjectFiles:
         if "area_px" in measures.columns:
             drawn = self._outlines(measures, polygons)
             write_geojson(self._folder / f"{name}.geojson", drawn)
-        with replace_file(self._part(name)) as temporary, temporary.open("w") as file:
+        with (
+            replace_file(self._part(name)) as temporary,
+            temporary.open("w", encoding="utf-8") as file,
+        ):
             for row in measures.rows(self._labels.names):
                 file.write(json.dumps({"image": path.name, **row}) + "\n")
         return len(measures.classes)
@@ -168,7 +171,7 @@ class ObjectFiles:
 
         def rows() -> Iterator[tuple[str, dict[str, Cell]]]:
             for name in names:
-                with self._part(name).open() as file:
+                with self._part(name).open(encoding="utf-8") as file:
                     yield from ((name, json.loads(line)) for line in file)
 
         def candidates() -> Iterator[dict[str, Cell]]:
@@ -187,10 +190,13 @@ class ObjectFiles:
             path.unlink(missing_ok=True)
             if next(wanted(), None) is not None:
                 write_long_table(path, wanted)
-        for name in names:
-            self._part(name).unlink()
         where = f"; their measures are in {self._table}" if total else ""
         events.send("message", text=f"{total} objects in {len(names)} images{where}.")
+
+    def discard(self, names: Sequence[str]) -> None:
+        """Remove the rows of images, which the tables hold."""
+        for name in names:
+            self._part(name).unlink(missing_ok=True)
 
 
 def number_type(count: int) -> type[np.unsignedinteger[Any]]:

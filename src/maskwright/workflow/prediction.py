@@ -26,6 +26,7 @@ from maskwright.workflow.prediction_tables import (
     tell_gated,
     tell_levels,
     tell_parts,
+    tell_too_large,
     warn_one_class,
     write_image_labels,
     write_trust,
@@ -213,6 +214,8 @@ def predict(
     }
     write_text(target / SUMMARY_NAME, json.dumps(summary, indent=2) + "\n")
     finished.discard()
+    if measured is not None:
+        measured.discard([case.name for case in cases])
     events.send("end", images=len(cases), out=str(target))
     written = [target / PROBABILITIES_NAME / each["probabilities"]
                for each in records if "probabilities" in each]  # fmt: skip
@@ -256,6 +259,7 @@ def _tell(
 ) -> None:
     """Write the tables of all images, and say what a person should look at."""
     warn_one_class(records, events)
+    tell_too_large(records, events)
     trusts = {
         Path(values["image"]).name: Trust.from_json(values["trust"])
         for values in records
