@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 _COUNTED_PX = 1 << 22
 
+Spread = Callable[[Case, Fit, LabelStore, Intensity], None]
+"""Predicts the bands of an image that a store lacks, and returns when they are there."""
+
 
 class Progress(Protocol):
     """Where progress is told."""
@@ -54,6 +57,7 @@ def predict_large(
     progress: Progress,
     *,
     resume: bool,
+    spread: Spread | None = None,
 ) -> dict[str, Any]:
     """Predict an image from its file into its mask.
 
@@ -64,6 +68,7 @@ def predict_large(
         settings: All that masks depend on beside the image and its tiles.
         progress: Where progress is told.
         resume: Whether to go on with what an earlier process left.
+        spread: Has the bands of the image predicted by other processes.
 
     Returns:
         The image's record.
@@ -80,17 +85,11 @@ def predict_large(
     progress.skip(len(tiles) - len(tiles_left(tiles, store)))
     with naming_image(case.paths[0]):
         measured = _measured(source, store, predictor.channels, fitted.band_bytes, progress)
-        predict_stream(
-            source,
-            store,
-            predictor.engine,
-            fitted.rule,
-            measured,
-            predictor.channels,
-            most_bytes=fitted.band_bytes,
-            sums=fitted.sums,
-            on_tile=progress.ticks(case.paths[0].name),
-        )
+    if spread is not None:
+        spread(case, fitted, store, measured)
+        store = LabelStore(store.folder)
+    tick = progress.ticks(case.paths[0].name)
+    predict_rows(case, fitted, network, source, store, measured, tick)
     progress.busy("Writing the mask")
     image_L = _summed(store.notes())
     counts_K = _counts(store, labels)
@@ -119,6 +118,49 @@ def predict_large(
     if gate is not None:
         values["gated"] = emptied
     return values
+
+
+def predict_rows(
+    case: Case,
+    fitted: Fit,
+    network: OpenedNetwork,
+    source: ImageSource,
+    store: LabelStore,
+    measured: Intensity,
+    on_tile: Callable[[], None],
+    *,
+    rows: slice | None = None,
+) -> None:
+    """Predict the class ids of an image, or of some of its bands, that are not there yet.
+
+    Args:
+        case: The image.
+        fitted: Its tiles and the memory for them.
+        network: The network.
+        source: The image's pixels.
+        store: Where class ids go.
+        measured: Mean and deviation of the whole image.
+        on_tile: Called after each tile.
+        rows: Only the bands that begin in these rows.
+
+    Raises:
+        ImageReadError: When the image cannot be read.
+        OutputError: When the class ids cannot be written.
+    """
+    predictor = network.predictor
+    with naming_image(case.paths[0]):
+        predict_stream(
+            source,
+            store,
+            predictor.engine,
+            fitted.rule,
+            measured,
+            predictor.channels,
+            most_bytes=fitted.band_bytes,
+            sums=fitted.sums,
+            on_tile=on_tile,
+            rows=rows,
+        )
 
 
 def _store(case: Case, settings: Mapping[str, Any], resume: bool) -> LabelStore:
