@@ -230,7 +230,7 @@ def test_an_object_beyond_the_memory_is_named(tmp_path: Path) -> None:
     write_mask(path, Image(drawn[None]))
     said: list[dict[str, Any]] = []
     mw.predict(
-        run, [path], tmp_path / "out", tile=128, memory=least_memory(run, path, 128),
+        run, [path], tmp_path / "out", tile=512, memory=least_memory(run, path, 512),
         objects=True, events=mw.progress.Events([said.append]),
     )  # fmt: skip
     assert record(tmp_path / "out")["objects_too_large"] == 1

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from maskwright.evaluate.uncertainty import TrustSums
 from maskwright.io.sink import LabelStore
+from maskwright.io.stored import Block
+from maskwright.predict.large_objects import Pixels
 from maskwright.predict.objects import certainty
 from maskwright.predict.predictor import ImagePrediction, distribution, joined, most_probable
 from maskwright.predict.stream import Decided
@@ -19,7 +21,7 @@ from maskwright.workflow.calibrating import Calibration
 if TYPE_CHECKING:
     from maskwright.workflow.opening import OpenedNetwork
 
-_INTERIOR, _BORDER = 1, 2
+_NONE, _INTERIOR, _BORDER = np.uint8(0), 1, 2
 
 
 @dataclass(frozen=True)
@@ -93,10 +95,29 @@ class Decider:
         own = len(TrustSums.none(self.classes).numbers())
         return TrustSums.total([numbers[:own]], self.classes), numbers[own:].astype(np.float32)
 
-    def classes_of(self, ids_S: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Class ids from the ids that are kept."""
-        return np.minimum(ids_S, _INTERIOR) if self.border else ids_S
 
-    def interior_of(self, ids_S: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
-        """Where the insides of objects are, where the network tells them."""
-        return ids_S == _INTERIOR if self.border else None
+@dataclass(frozen=True)
+class DecidedImage:
+    """What was decided on a whole image, read block by block.
+
+    Args:
+        store: The ids that were kept.
+        decider: What they mean.
+        emptied: A class whose pixels are background instead.
+    """
+
+    store: LabelStore
+    decider: Decider
+    emptied: int | None = None
+
+    def classes(self, block: Block) -> NDArray[np.uint8]:
+        """Class ids of a block."""
+        ids_S = self.store.read(block)
+        if self.decider.border:
+            return ids_S.clip(max=_INTERIOR)
+        return ids_S if self.emptied is None else np.where(ids_S == self.emptied, _NONE, ids_S)
+
+    def pixels(self, block: Block) -> Pixels:
+        """Class ids of a block, how certain they are, and where the insides of objects are."""
+        interior_S = self.store.read(block) == _INTERIOR if self.decider.border else None
+        return Pixels(self.classes(block), self.store.read_certainty(block), interior_S)

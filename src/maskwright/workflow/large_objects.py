@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maskwright.io.durable import make_folder, put_in_place
@@ -12,9 +10,9 @@ from maskwright.io.image import Image
 from maskwright.io.large_mask import write_large_mask
 from maskwright.io.numbers import StoredNumbers
 from maskwright.io.source import ImageSource
-from maskwright.io.stored import Block
 from maskwright.predict.large_measures import measure_large_objects
-from maskwright.predict.large_objects import Pixels, find_large_objects
+from maskwright.predict.large_objects import find_large_objects
+from maskwright.workflow.deciding import DecidedImage
 from maskwright.workflow.objects import ObjectFiles, number_type
 from maskwright.workflow.prediction_cases import Case
 from maskwright.workflow.prediction_plan import Fit
@@ -29,8 +27,7 @@ def write_large_objects(
     network: OpenedNetwork,
     files: ObjectFiles,
     source: ImageSource,
-    read: Callable[[Block], Pixels],
-    folder: Path,
+    predicted: DecidedImage,
 ) -> dict[str, Any]:
     """Find and write the objects of an image; what a kill leaves is begun anew.
 
@@ -40,8 +37,7 @@ def write_large_objects(
         network: What knows what an object is.
         files: Where objects are written.
         source: The image's pixels.
-        read: Gives what was predicted of any block.
-        folder: A folder for what is held on the disk meanwhile.
+        predicted: What was predicted of it; what is held on the disk meanwhile goes beside it.
 
     Returns:
         How many objects there are, and how many were too large to be cut or outlined, for the
@@ -51,11 +47,11 @@ def write_large_objects(
         ImageReadError: When the image cannot be read.
         OutputError: When something cannot be written.
     """
-    work, path = folder / "objects", case.paths[0]
+    work, path = predicted.store.folder / "objects", case.paths[0]
     make_folder(work, subject=str(case.file))
     found = find_large_objects(
         case.size,
-        read,
+        predicted.pixels,
         StoredNumbers(work / "numbers.zarr", case.size),
         method=network.settings.objects,
         min_px=network.settings.min_object_px,
@@ -76,7 +72,7 @@ def write_large_objects(
     with StoredPolygons(work / "polygons", found.count) as polygons:
         measures = measure_large_objects(
             found,
-            read,
+            predicted.pixels,
             source,
             most_px=fitted.box_px,
             band_bytes=fitted.band_bytes,

@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from maskwright.data.intensity import Intensity
+from maskwright.data.labels import LabelMap
 from maskwright.io.channels import open_channels
 from maskwright.io.durable import make_folder, put_in_place
 from maskwright.io.large_mask import write_large_mask
 from maskwright.io.sink import LabelStore, unfinished_folder
 from maskwright.io.source import ImageSource
-from maskwright.io.stored import Block
-from maskwright.predict.large_objects import Pixels
 from maskwright.predict.predictor import ABSENT_BELOW
 from maskwright.predict.stream import measure_source, predict_stream, tiles_left
-from maskwright.workflow.deciding import Decider
+from maskwright.workflow.deciding import DecidedImage, Decider
 from maskwright.workflow.large_objects import write_large_objects
 from maskwright.workflow.objects import ObjectFiles
 from maskwright.workflow.prediction_cases import Case
@@ -29,6 +25,9 @@ from maskwright.workflow.prediction_tables import image_label, record
 
 if TYPE_CHECKING:
     from maskwright.workflow.opening import OpenedNetwork
+
+Spread = Callable[[Case, Fit, LabelStore, Intensity], None]
+"""Predicts the bands of an image that a store lacks, and returns when they are there."""
 
 
 class Progress(Protocol):
@@ -53,6 +52,7 @@ def predict_large(
     progress: Progress,
     *,
     resume: bool,
+    spread: Spread | None = None,
 ) -> dict[str, Any]:
     """Predict an image from its file into its mask.
 
@@ -64,6 +64,7 @@ def predict_large(
         objects: Where objects are written, if they are wanted.
         progress: Where progress is told.
         resume: Whether to go on with what an earlier process left.
+        spread: Has the bands of the image predicted by other processes.
 
     Returns:
         The image's record.
@@ -81,40 +82,19 @@ def predict_large(
     progress.skip(len(tiles) - len(tiles_left(tiles, store)))
     with naming_image(case.paths[0]):
         measured = _measured(source, store, predictor.channels, fitted.band_bytes, progress)
-        predict_stream(
-            source,
-            store,
-            predictor.engine,
-            fitted.rule,
-            measured,
-            predictor.channels,
-            most_bytes=fitted.band_bytes,
-            decide=decider,
-            sums=fitted.sums,
-            on_tile=progress.ticks(case.paths[0].name),
-        )
+    if spread is not None:
+        spread(case, fitted, store, measured)
+        store = LabelStore(store.folder)
+    tick = progress.ticks(case.paths[0].name)
+    predict_rows(case, fitted, network, source, store, measured, tick)
     progress.busy("Writing the mask")
     sums, image_L = decider.totals(store.notes())
     gate = predictor.gate
     emptied = gate is not None and bool(image_L[1] < ABSENT_BELOW) and bool(sums.pixels_K[gate])
     if gate is not None and emptied:
         sums = sums.without(gate)
-
-    def read_classes(block: Block) -> NDArray[np.uint8]:
-        classes = decider.classes_of(store.read(block))
-        return np.where(classes == gate, np.uint8(0), classes) if emptied else classes
-
-    # Beside the class ids first, so that a kill leaves nothing in the folder of the masks.
-    whole = store.folder / "mask" / case.file.name
-    make_folder(whole.parent, subject=str(case.file))
-    write_large_mask(
-        whole,
-        case.size,
-        lambda block: labels.decode(read_classes(block)),
-        spacing_mm=source.spacing_mm,
-        geometry=source.geometry,
-    )
-    put_in_place(whole, case.file)
+    found = DecidedImage(store, decider, gate if emptied else None)
+    _write_mask(case, found, labels, source)
     values = record(case.paths[0], case.file, sums.pixels_K, labels)
     values["trust"] = sums.trust().to_json()
     values["tiling"] = {**fitted.settings(), "from_file": True}
@@ -123,14 +103,53 @@ def predict_large(
     if gate is not None:
         values["gated"] = emptied
     if objects is not None:
-
-        def read(block: Block) -> Pixels:
-            interior = decider.interior_of(store.read(block))
-            return Pixels(read_classes(block), store.read_certainty(block), interior)
-
         progress.busy("Finding the objects")
-        values |= write_large_objects(case, fitted, network, objects, source, read, store.folder)
+        values |= write_large_objects(case, fitted, network, objects, source, found)
     return values
+
+
+def predict_rows(
+    case: Case,
+    fitted: Fit,
+    network: OpenedNetwork,
+    source: ImageSource,
+    store: LabelStore,
+    measured: Intensity,
+    on_tile: Callable[[], None],
+    *,
+    rows: slice | None = None,
+) -> None:
+    """Predict the class ids of an image, or of some of its bands, that are not there yet.
+
+    Args:
+        case: The image.
+        fitted: Its tiles and the memory for them.
+        network: The network.
+        source: The image's pixels.
+        store: Where class ids go.
+        measured: Mean and deviation of the whole image.
+        on_tile: Called after each tile.
+        rows: Only the bands that begin in these rows.
+
+    Raises:
+        ImageReadError: When the image cannot be read.
+        OutputError: When the class ids cannot be written.
+    """
+    predictor = network.predictor
+    with naming_image(case.paths[0]):
+        predict_stream(
+            source,
+            store,
+            predictor.engine,
+            fitted.rule,
+            measured,
+            predictor.channels,
+            most_bytes=fitted.band_bytes,
+            decide=Decider.of(network, store),
+            sums=fitted.sums,
+            on_tile=on_tile,
+            rows=rows,
+        )
 
 
 def _store(case: Case, settings: Mapping[str, Any], certainty: bool, resume: bool) -> LabelStore:
@@ -138,6 +157,20 @@ def _store(case: Case, settings: Mapping[str, Any], certainty: bool, resume: boo
     folder = unfinished_folder(case.file)
     earlier = LabelStore.resume(folder, all_settings) if resume else None
     return earlier or LabelStore.begin(folder, case.size, all_settings, certainty=certainty)
+
+
+def _write_mask(case: Case, found: DecidedImage, labels: LabelMap, source: ImageSource) -> None:
+    """Write a mask beside the class ids, then move it, so that a kill leaves nothing there."""
+    whole = found.store.folder / "mask" / case.file.name
+    make_folder(whole.parent, subject=str(case.file))
+    write_large_mask(
+        whole,
+        case.size,
+        lambda block: labels.decode(found.classes(block)),
+        spacing_mm=source.spacing_mm,
+        geometry=source.geometry,
+    )
+    put_in_place(whole, case.file)
 
 
 def _measured(
