@@ -22,6 +22,7 @@ from maskwright.nn.checkpoint import read_model, write_model
 from maskwright.nn.unet import build_unet
 from maskwright.plan.machine import describe_machine
 from maskwright.predict.engine import torch_engine
+from maskwright.workflow.distributed_tasks import NetworkFiles
 from maskwright.workflow.engines import OtherEngines
 from maskwright.workflow.int8 import MEAN_LOSS, WORST_LOSS, ImageLoss, Int8
 from maskwright.workflow.opening import Asked, open_network
@@ -220,7 +221,17 @@ def test_without_its_images_a_run_is_left_as_it_is(
 
 def test_a_prediction_in_int8_goes_on_in_int8(tmp_path: Path) -> None:
     journal = Finished.begin(tmp_path, {"numerics": "OpenVINO 2026.4, int8"})
-    assert (journal.engine, journal.precision) == ("openvino", "int8")
+    assert journal.decided == ("openvino", "int8")
+
+
+def test_workers_of_other_machines_are_given_int8_too(quantised: Path) -> None:
+    asked = Asked(settings=("precision=int8",))
+    sent = NetworkFiles.of(quantised, "", np.empty(0, np.float32)).open(asked)
+    here = open_network(quantised, asked)
+    assert sent.predictor.numerics == here.predictor.numerics
+    batch = np.random.default_rng(0).normal(size=(1, 1, 32, 32)).astype(np.float32)
+    found, expected = (each.predictor.engine(batch)["probabilities"] for each in (sent, here))
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_the_command_tells_what_is_lost_and_predict_uses_it(

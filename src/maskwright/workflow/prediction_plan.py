@@ -31,6 +31,10 @@ _PROGRAM_BYTES = 450_000_000
 _SLACK = 1.25
 # Larger batches were no faster on a processor, and took more memory.
 _BATCH_PX = 1 << 20
+# What finding an object takes for each pixel of its box, as measured, and a box there is always
+# memory for.
+_BOX_BYTES = 100
+_LEAST_BOX_PX = 1 << 21
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12,
           "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}  # fmt: skip
 
@@ -66,6 +70,7 @@ class Fit:
         tile_bytes: Memory for one tile while the network runs, with its slab of sums.
         read_px: Pixels that the network reads for a tile at most.
         needed_bytes: Memory in all.
+        box_px: Pixels of the box around the largest object that is cut and outlined.
     """
 
     rule: Rule
@@ -77,6 +82,7 @@ class Fit:
     tile_bytes: int
     read_px: int
     needed_bytes: int
+    box_px: int
 
     def at_once(self, spare_bytes: int) -> int:
         """How many turned copies of a tile are predicted together.
@@ -201,7 +207,8 @@ def fit(
         each = int(_SLACK * tiling.bytes_px * largest) + slab
         needed = _PROGRAM_BYTES + each + held
         if needed <= memory:
-            return Fit(rule, tile_px, len(tiles), averaged, sums, held, each, largest, needed)
+            box = max(_LEAST_BOX_PX, (memory - _PROGRAM_BYTES) // _BOX_BYTES)
+            return Fit(rule, tile_px, len(tiles), averaged, sums, held, each, largest, needed, box)
         least = needed
     raise ConfigError(
         "memory-too-small",
