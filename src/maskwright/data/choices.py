@@ -64,6 +64,16 @@ def choices(
     if set(ways) != {"z-score"}:
         notes.append(reason)
     return Choices(
-        tuple((note[:1].lower() + note[1:]).rstrip(".") for note in notes),
+        tuple(map(as_note, notes)),
         resampled=target_mm is not None,
     )
+
+
+def as_note(sentence: str) -> str:
+    """A sentence as a line of a report.
+
+    Example:
+        >>> as_note("Images are small.")
+        'images are small'
+    """
+    return (sentence[:1].lower() + sentence[1:]).rstrip(".")

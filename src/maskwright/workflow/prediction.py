@@ -157,7 +157,7 @@ def predict(
         strict=memory is not None,
         trusted_px=TRUSTED_PX,
     )
-    sizes = [case.size for case in cases]
+    sizes = [case.work_px for case in cases]
     if predictor.ways:
         check_averaging([case.paths[0] for case in cases], sizes, TRUSTED_PX)
     measured = ObjectFiles(target, network, table) if objects else None
@@ -181,7 +181,7 @@ def predict(
     left = [case for case in cases if not finished.has(case.file, case.paths)]
     for case in cases if not resume else ():
         discard(case.file)
-    tiles = sum(predictor.tiles(case.size, case.rule) for case in left)
+    tiles = sum(predictor.tiles(case.work_px, case.rule) for case in left)
     events.send("start", images=len(left), numerics=predictor.numerics, tiles=tiles)
     tell_parts(left, memory is not None, events)
     if levels and network.level_shares:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -16,16 +17,19 @@ from maskwright.io.channels import open_channels
 from maskwright.io.durable import make_folder, replace_file, replace_folder
 from maskwright.io.image import Image
 from maskwright.io.large_mask import blocks_of, write_large_mask
+from maskwright.io.resampled import resampled_source
 from maskwright.io.sink import LabelStore, unfinished_folder
 from maskwright.io.source import ImageSource
 from maskwright.io.stored import Block
 from maskwright.predict.predictor import ABSENT_BELOW
 from maskwright.predict.stream import measure_source, predict_stream, tiles_left
+from maskwright.resampling import Grid, resample_classes
 from maskwright.workflow.prediction_cases import Case
 from maskwright.workflow.prediction_checks import naming_image
 from maskwright.workflow.prediction_journal import stamps
 from maskwright.workflow.prediction_plan import Fit
 from maskwright.workflow.prediction_tables import counted, image_label, record
+from maskwright.workflow.predictor import Predictor
 
 if TYPE_CHECKING:
     from maskwright.workflow.opening import OpenedNetwork
@@ -74,12 +78,13 @@ def predict_large(
         ImageReadError: When the image cannot be read.
     """
     predictor, labels = network.predictor, network.labels
-    source = open_channels(case.paths)
+    own = open_channels(case.paths)
+    source = own if case.grid is None else resampled_source(own, case.grid)
     store = _store(case, {**settings, **fitted.settings()}, resume)
-    tiles = fitted.rule.cover(case.size)
+    tiles = fitted.rule.cover(case.work_px)
     progress.skip(len(tiles) - len(tiles_left(tiles, store)))
     with naming_image(case.paths[0]):
-        measured = _measured(source, store, predictor.channels, fitted.band_bytes, progress)
+        measured = _measured(source, store, predictor, fitted.band_bytes, progress)
         predict_stream(
             source,
             store,
@@ -93,7 +98,8 @@ def predict_large(
         )
     progress.busy("Writing the mask")
     image_L = _summed(store.notes())
-    counts_K = _counts(store, labels)
+    classes_of = _on_own_grid(store, case.grid)
+    counts_K = _counts(classes_of, case.size, store.chunks, labels)
     gate = predictor.gate
     emptied = gate is not None and bool(image_L[1] < ABSENT_BELOW) and bool(counts_K[gate])
     if gate is not None and emptied:
@@ -101,7 +107,7 @@ def predict_large(
         counts_K[gate] = 0
 
     def read(block: Block) -> Image:
-        classes = store.read(block)
+        classes = classes_of(block)
         if emptied:
             classes = np.where(classes == gate, np.uint8(0), classes)
         return labels.decode(classes)
@@ -109,11 +115,12 @@ def predict_large(
     # Beside the class ids first, so that a kill leaves nothing in the folder of the masks.
     whole = store.folder / "mask" / case.file.name
     make_folder(whole.parent, subject=str(case.file))
-    write_large_mask(whole, case.size, read, spacing_mm=source.spacing_mm, geometry=source.geometry)
+    write_large_mask(whole, case.size, read, spacing_mm=own.spacing_mm, geometry=own.geometry)
     with (replace_folder if whole.is_dir() else replace_file)(case.file) as temporary:
         os.replace(whole, temporary)
     values = record(case.paths[0], case.file, counts_K, labels)
     values["tiling"] = {**fitted.settings(), "from_file": True}
+    values |= case.resampling("class ids")
     if image_L.size:
         values["image_label"] = image_label(network.image_class_names, image_L)
     if gate is not None:
@@ -122,23 +129,34 @@ def predict_large(
 
 
 def _store(case: Case, settings: Mapping[str, Any], resume: bool) -> LabelStore:
-    all_settings = {**settings, "image": stamps(case.paths), "size": list(case.size)}
+    all_settings = {**settings, "image": stamps(case.paths), "size": list(case.work_px)}
     folder = unfinished_folder(case.file)
     earlier = LabelStore.resume(folder, all_settings) if resume else None
-    return earlier or LabelStore.begin(folder, case.size, all_settings)
+    return earlier or LabelStore.begin(folder, case.work_px, all_settings)
 
 
 def _measured(
-    source: ImageSource, store: LabelStore, channels: int, most_bytes: int, progress: Progress
+    source: ImageSource,
+    store: LabelStore,
+    predictor: Predictor,
+    most_bytes: int,
+    progress: Progress,
 ) -> Intensity:
-    """Mean and deviation of the image, measured once and kept beside the class ids."""
+    """What is done to the image's intensities, measured once and kept beside the class ids."""
     known = store.recall("intensity")
     if known is not None:
-        return Intensity(tuple(known["mean"]), tuple(known["std"]))
+        return Intensity(**{name: tuple(values) for name, values in known.items()})
     progress.busy("Measuring the image")
-    measured = measure_source(source, channels, most_bytes)
-    store.remember("intensity", {"mean": list(measured.mean), "std": list(measured.std)})
+    measured = measure_source(source, predictor.channels, most_bytes, predictor.intensities)
+    store.remember("intensity", asdict(measured))
     return measured
+
+
+def _on_own_grid(store: LabelStore, grid: Grid | None) -> Callable[[Block], NDArray[np.uint8]]:
+    """Class ids of any block of the image, from those on the grid of the network."""
+    if grid is None:
+        return store.read
+    return lambda block: resample_classes(store.read, grid.to_own, block)
 
 
 def _summed(notes: Sequence[tuple[float, ...]]) -> NDArray[np.float32]:
@@ -147,11 +165,16 @@ def _summed(notes: Sequence[tuple[float, ...]]) -> NDArray[np.float32]:
     return np.array(kept).sum(0).astype(np.float32) if kept else np.empty(0, np.float32)
 
 
-def _counts(store: LabelStore, labels: LabelMap) -> NDArray[np.int64]:
+def _counts(
+    classes_of: Callable[[Block], NDArray[np.uint8]],
+    size: tuple[int, ...],
+    chunks: tuple[int, ...],
+    labels: LabelMap,
+) -> NDArray[np.int64]:
     """Pixels of each class, in blocks of whole chunks."""
-    first, *rest = store.shape
-    height = store.chunks[0] * max(1, _COUNTED_PX // (store.chunks[0] * math.prod(rest)))
+    first, *rest = size
+    height = chunks[0] * max(1, _COUNTED_PX // (chunks[0] * math.prod(rest)))
     counts_K = np.zeros(len(labels.names), np.int64)
     for block in blocks_of((first, *rest), (height, *rest)):
-        counts_K += counted(store.read(block), labels)
+        counts_K += counted(classes_of(block), labels)
     return counts_K
