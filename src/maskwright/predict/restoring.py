@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from maskwright.predict.predictor import ImagePrediction, Part, most_probable
 from maskwright.resampling import Grid, Line, interpolate
 
-_VALUES_AT_ONCE = 1 << 24
+_VALUES_AT_ONCE = 1 << 20
 
 
 def restored(parts: Iterable[Part], grid: Grid) -> Iterator[Part]:
