@@ -239,7 +239,7 @@ class _Survey:
         label_map, label_problems = decide(self.census, config) if has_masks else (None, [])
         cases, duplicates = self._join_duplicates(dataset.cases)
         root = str(dataset.root)
-        scanned = bool(self.spacings or self.unplaced or config.slices)
+        scanned = bool(self.spacings or self.unplaced) or any(c.z is not None for c in cases)
         chosen = choices(config, self.images, channels=self._channels(), scanned=scanned, root=root)
         problems = [*dataset.problems, *self.problems, *label_problems, *duplicates]
         problems += [*self._image_problems(root, chosen.resampled), *self.traits.problems(root)]

@@ -76,7 +76,9 @@ def predict(
     ranked where probabilities or uncertainty are asked for.
 
     An image that would take more than ``memory`` is predicted from its file into its mask, tile by
-    tile, without probabilities and without a rank; the mask is the same.
+    tile, without probabilities and without a rank; the mask is the same. Where the network works at
+    a pixel size of its own, its class ids are brought back then, not its probabilities, which may
+    differ at outlines; ``predictions.json`` says which.
 
     A network with ``image_classes`` labels whole images too: ``image_labels.csv`` holds the label
     of each and the probabilities of all, averaged over the tiles by the area that each writes.
