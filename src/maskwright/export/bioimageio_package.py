@@ -145,9 +145,8 @@ def _description(facts: ModelFacts, name: str, files: dict[str, bytes]) -> dict[
                             "type": "space",
                             "id": axis.name,
                             "size": {"min": _smallest(facts, axis), "step": axis.divisor},
-                            **_scale(facts, index),
                         }
-                        for index, axis in enumerate(facts.axes)
+                        for axis in facts.axes
                     ),
                 ],
                 "data": {"type": "float32"},
@@ -164,11 +163,7 @@ def _description(facts: ModelFacts, name: str, files: dict[str, bytes]) -> dict[
                 "axes": [
                     {"type": "batch"},
                     {"type": "channel", "channel_names": _identifiers(facts.labels.names)},
-                    # A size is that of the input times its scale, over the scale of the output.
-                    *(
-                        _output_axis(facts, axis) | _scale(facts, index)
-                        for index, axis in enumerate(facts.axes)
-                    ),
+                    *(_output_axis(facts, axis) for axis in facts.axes),
                 ],
                 "data": {"type": "float32", "range": [0.0, 1.0]},
                 "test_tensor": file("test_output.npy"),
@@ -181,11 +176,6 @@ def _description(facts: ModelFacts, name: str, files: dict[str, bytes]) -> dict[
         "weights": {"onnx": file("weights.onnx", opset_version=OPSET)},
         "config": {KEY: json.loads(facts.to_json())},
     }
-
-
-def _scale(facts: ModelFacts, index: int) -> dict[str, Any]:
-    spacing_mm = facts.data.spacing_mm
-    return {} if spacing_mm is None else {"unit": "millimeter", "scale": spacing_mm[index]}
 
 
 def _output_axis(facts: ModelFacts, axis: AxisFacts) -> dict[str, Any]:
@@ -221,14 +211,13 @@ def _readme(facts: ModelFacts, name: str) -> str:
     normalised = (
         "clipped and normalised as the description says"
         if clipped
-        else ("each normalised to mean 0 and standard deviation 1 over the whole image")
+        else "each normalised to mean 0 and standard deviation 1 over the whole image"
     )
+    # Not as the scale of axes: with one, the format's own arithmetic on sizes is off by rounding.
     spacing_mm = facts.data.spacing_mm
-    size = (
-        ""
-        if spacing_mm is None
-        else (f"\n- Pixel size: {by(spacing_mm)} mm; bring images to it first.")
-    )
+    size = ""
+    if spacing_mm is not None:
+        size = f"\n- Pixel size: {by(spacing_mm)} mm; bring images to it first."
     return f"""# {_title(name)}
 
 A U-Net trained with maskwright {facts.written_by}.

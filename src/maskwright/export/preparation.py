@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from maskwright.config import DataConfig
+from maskwright.config import ChannelIntensity, DataConfig
 from maskwright.errors import ConfigError
 
 EPSILON = 1e-6
@@ -50,20 +50,25 @@ def bioimageio_steps(data: DataConfig, axes: tuple[str, ...]) -> list[dict[str, 
     ways = data.channel_intensity
     if all(way.way == "z-score" for way in ways):
         return [own]
-    ends = {(way.low, way.high) for way in ways}
-    fixed = {way.mean is not None for way in ways}
-    if {way.way for way in ways} != {"window"} or len(ends) > 1 or len(fixed) > 1:
+    ends = {(way.low, way.high) for way in ways if way.mean is not None}
+    # Readers measure an image before its first step, so that what is measured of a clipped one
+    # cannot be described.
+    if len(ends) != 1 or any(way.mean is None for way in ways):
         raise ConfigError(
             "export-intensity",
             "--format bioimageio",
-            expected="channels that are all clipped to one window, or all normalised by themselves",
-            found=", ".join(f"channel {c}: {way.way}" for c, way in enumerate(ways)),
+            expected="channels all clipped to one window with the mean of the training images, or "
+            "each image normalised by itself",
+            found=", ".join(f"channel {c}: {_shown(way)}" for c, way in enumerate(ways)),
             remedy="use --format onnx, or train with --set data.intensity=z-score",
         )
     low, high = ends.pop()
-    clip = {"id": "clip", "kwargs": {"min": low, "max": high}}
-    if fixed == {False}:
-        return [clip, own]
-    shape = {"mean": [way.mean for way in ways], "std": [way.std for way in ways]}
-    kwargs: dict[str, Any] = shape | {"axis": "channel"}
-    return [clip, {"id": "fixed_zero_mean_unit_variance", "kwargs": kwargs}]
+    numbers = {"mean": [way.mean for way in ways], "std": [way.std for way in ways]}
+    return [
+        {"id": "clip", "kwargs": {"min": low, "max": high}},
+        {"id": "fixed_zero_mean_unit_variance", "kwargs": {**numbers, "axis": "channel"}},
+    ]
+
+
+def _shown(way: ChannelIntensity) -> str:
+    return way.way if way.low is None else f"{way.way} {way.low:g} to {way.high:g}"
