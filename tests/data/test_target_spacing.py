@@ -60,6 +60,9 @@ def test_nothing_is_guessed_where_an_image_states_no_spacing() -> None:
     assert "1 of 3 images do not state theirs" in told
     with pytest.raises(DataError, match="spacing-missing"):
         choose_spacing(DataConfig(spacing=(2, 1, 1)), images, scanned=True)
+    # An image that is kept for scores has to state its own too.
+    known, other = dict(list(images.items())[:2]), {"2": images["2"]}
+    assert choose_spacing(DataConfig(), known, scanned=True, held=other)[0] is None
     given = (2.5, 0.7, 0.7)
     assert choose_spacing(DataConfig(), images, scanned=True, pixel_mm=given)[0] == given
 

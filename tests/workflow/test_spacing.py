@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 import maskwright as mw
 from maskwright.data.check import check_dataset
+from maskwright.data.spacing import by
 from maskwright.errors import DataError
 from maskwright.io.registry import read_image, read_mask
 from maskwright.progress import Events
@@ -160,6 +162,45 @@ def test_from_the_file_it_is_nearly_the_mask_from_memory_and_says_so(
     # The record counts the pixels of the mask, not those that the network saw.
     share = records[0]["shares"]["foreground"]
     assert share == pytest.approx((masks[0].array > 0).mean(), abs=1e-6)
+
+
+def test_a_prediction_from_the_file_goes_on_with_the_same_result(
+    run: mw.Run, large: Path, tmp_path: Path
+) -> None:
+    memory = _whole_bytes(run, large, 32) - 1
+
+    def stop(event: dict[str, Any]) -> None:
+        if event["kind"] == "tile" and event["number"] == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run.predict(large, tmp_path / "a", tile=32, memory=memory, events=Events([stop]))
+    for name, resume in (("a", True), ("b", False)):
+        run.predict(large, tmp_path / name, tile=32, memory=memory, resume=resume)
+    one, other = (read_mask(tmp_path / name / large.name).array for name in "ab")
+    np.testing.assert_array_equal(one, other)
+
+
+def test_a_run_that_begins_with_another_sees_images_as_that_one_did(
+    run: mw.Run, data: Path, tmp_path: Path
+) -> None:
+    only = tmp_path / "fine"
+    for folder in ("images", "masks"):
+        (only / folder).mkdir(parents=True)
+        for number in range(0, 8, 2):
+            shutil.copy(data / folder / f"v{number}.nii.gz", only / folder)
+    begun = mw.train(only, tmp_path / "run", steps=1, settings=TINY[2:], start_from=run.path)
+    assert begun.config.data.spacing == run.config.data.spacing
+    assert [channel.way for channel in begun.config.data.channel_intensity] == ["window"]
+
+
+def test_the_report_tells_the_choices_and_repeats_them(run: mw.Run) -> None:
+    html = (run.path / "report.html").read_text(encoding="utf-8")
+    assert "intensities: window" in html
+    spacing = run.config.data.spacing_mm
+    assert spacing is not None
+    assert f"pixels of {by(spacing)} mm" in html
+    assert f"--set data.spacing={','.join(map(str, spacing))}" in html
 
 
 def test_images_without_a_spacing_are_refused_until_it_is_given(

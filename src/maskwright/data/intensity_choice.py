@@ -46,10 +46,10 @@ def choose_ways(
     if data.window is not None:
         low, high = data.window
         window: IntensityWay = "window"
-        return (window,) * channels, f"Intensities are clipped to {low:g} to {high:g}, as asked."
+        return (window,) * channels, f"Intensities are clipped to {low:g} to {high:g}, as set."
     if data.intensity != "auto":
         asked: IntensityWay = data.intensity
-        return (asked,) * channels, f"Intensities: {data.intensity}, as asked."
+        return (asked,) * channels, f"Intensities: {data.intensity}, as set."
     scans = [
         sum(facts.hounsfield[min(c, len(facts.hounsfield) - 1)] for facts in images)
         for c in range(channels)

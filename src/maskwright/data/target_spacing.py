@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from types import MappingProxyType
+
 import numpy as np
 
 from maskwright.config import DataConfig
@@ -23,6 +25,7 @@ def choose_spacing(
     images: Mapping[str, ImageFacts],
     *,
     scanned: bool,
+    held: Mapping[str, ImageFacts] = MappingProxyType({}),
     pixel_mm: Sequence[float] | None = None,
 ) -> tuple[tuple[float, ...] | None, str]:
     """The pixel size that a network works at.
@@ -37,6 +40,7 @@ def choose_spacing(
         images: What is known of the training images.
         scanned: Whether their pixel size is one of space, as that of volumes and of their slices,
             and not of a screen or printer.
+        held: What is known of the images kept for scores, which have to state theirs too.
         pixel_mm: Pixel size of images that do not state theirs.
 
     Returns:
@@ -57,13 +61,14 @@ def choose_spacing(
         return None, ""
     given = None if pixel_mm is None else tuple(pixel_mm)
     known = {name: facts.spacing_mm or given for name, facts in images.items()}
-    unknown = [name for name, spacing in known.items() if spacing is None]
+    everyone = {**images, **held}
+    unknown = [name for name, facts in everyone.items() if not (facts.spacing_mm or given)]
     if isinstance(data.spacing, tuple):
         _check_axes(data.spacing, next(iter(images.values())).size)
         if unknown:
             raise spacing_missing(listed(unknown))
         unit = axis_names(len(data.spacing))
-        return data.spacing, f"Images are brought to {by(data.spacing)} mm ({unit}), as asked for."
+        return data.spacing, f"Images are brought to {by(data.spacing)} mm ({unit}), as set."
     if not scanned:
         return None, ""
     spacings = np.array([spacing for spacing in known.values() if spacing is not None])
@@ -75,7 +80,7 @@ def choose_spacing(
     if unknown:
         return None, (
             f"Images are used at their own voxel size: {differ}, but {len(unknown)} of "
-            f"{len(images)} images do not state theirs."
+            f"{len(everyone)} images do not state theirs."
         )
     sizes = np.array([facts.size for facts in images.values()], np.float64)
     median = np.median(spacings, axis=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from maskwright import geometry
@@ -19,6 +19,7 @@ from maskwright.data.intensity import measure
 from maskwright.data.intensity_choice import choose_ways, fit_channels
 from maskwright.data.object_target import check_target
 from maskwright.data.sampler import Source
+from maskwright.data.split import Split
 from maskwright.data.target_spacing import choose_spacing, network_size
 from maskwright.errors import ConfigError, DataError
 from maskwright.loss_terms import needed_maps
@@ -84,15 +85,13 @@ def fit_to_data(config: RunConfig, report: CheckReport) -> RunConfig:
     return config.model_copy(update={"model": model, "data": data, "train": train})
 
 
-def settle_spacing(
-    config: RunConfig, report: CheckReport, training: Collection[str]
-) -> tuple[RunConfig, str]:
+def settle_spacing(config: RunConfig, report: CheckReport, split: Split) -> tuple[RunConfig, str]:
     """The pixel size that the network works at, from what was asked for and the training images.
 
     Args:
         config: What was asked for.
         report: The checked data set.
-        training: Names of the training images.
+        split: Which images are for training, and which are kept for scores.
 
     Returns:
         The configuration with numbers or ``none``, and the reason, empty where there is nothing to
@@ -102,9 +101,12 @@ def settle_spacing(
         ConfigError: ``spacing-axes`` where a size for another number of axes was asked for.
         DataError: ``spacing-missing``.
     """
-    images = {name: facts for name, facts in report.images.items() if name in training}
     target_mm, told = choose_spacing(
-        config.data, images, scanned=report.scanned, pixel_mm=config.predict.pixel_mm
+        config.data,
+        {name: report.images[name] for name in split.train},
+        scanned=report.scanned,
+        held={name: report.images[name] for name in (*split.validation, *split.test)},
+        pixel_mm=config.predict.pixel_mm,
     )
     data = config.data.model_copy(update={"spacing": target_mm or "none"})
     return config.model_copy(update={"data": data}), told

@@ -147,7 +147,7 @@ def train(
     chosen = _split(folder, config, report, split, going_on)
     if not going_on:
         labels_given = bool(config.data.labels)
-        config, told = settle_spacing(settled(dims=report.dims), report, chosen.train)
+        config, told = settle_spacing(settled(dims=report.dims), report, chosen)
         if told and as_note(told) not in report.notes:
             events.send("message", text=told)
         config = fit_to_data(config, report)
