@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,16 @@ def test_blocks_give_the_very_numbers_of_the_whole(way: ChannelIntensity, dtype:
     assert measure_clipped(lambda: [scan], 2, ways) == whole
     assert whole.low[1] == -np.inf
     assert whole.mean[1] == pytest.approx(measure(scan, 2).mean[1], rel=1e-12)
+
+
+@pytest.mark.parametrize("way", [_WINDOW, _PERCENTILE])
+def test_a_large_image_is_never_held_as_numbers_of_eight_bytes(way: ChannelIntensity) -> None:
+    image = np.random.default_rng(4).integers(-1024, 900, (1, 4000, 4000)).astype(np.int16)
+    tracemalloc.start()
+    measure(image, 1, (way,))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2 * image.nbytes
 
 
 def test_another_number_of_channels_is_refused() -> None:

@@ -123,7 +123,11 @@ def measure_clipped(
             low[c], high[c] = quantiles(partial(of_channel, c), CLIPPED_SHARES)
     known = [(way.mean, way.std) for way in ways if way.mean is not None and way.std is not None]
     if len(known) < channels:
-        clipped = (_clipped(select_channels(block, channels), low, high) for block in read())
+        clipped = (
+            _clipped(select_channels(part, channels), low, high)
+            for block in read()
+            for part in _parts(block)
+        )
         measured = measure_blocks(clipped, channels)
         known = [
             (way.mean, way.std) if way.mean is not None and way.std is not None else found
@@ -256,6 +260,13 @@ def apply(array_CYX: NDArray[Any], intensity: Intensity, channels: int) -> NDArr
     block_CYX -= mean_C11
     block_CYX *= scale_C11.astype(dtype)
     return block_CYX.astype(np.float32, copy=False)
+
+
+def _parts(block_CYX: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """A block in the parts that are measured at once, so that only one of them becomes float."""
+    rows = rows_at_once(block_CYX.shape[1:])
+    for first in range(0, block_CYX.shape[1], rows):
+        yield block_CYX[:, first : first + rows]
 
 
 def _clipped(
