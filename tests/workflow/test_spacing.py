@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -129,7 +130,7 @@ def _whole_bytes(run: mw.Run, image: Path, tile: int) -> int:
     predictor = open_network(run.path, Asked(tile)).predictor
     (case,) = plan_cases(
         {"a": (image,)}, {"a": image}, predictor, 10**10, whole=[], strict=True,
-        trusted_px=TRUSTED_PX,
+        held=False, trusted_px=TRUSTED_PX,
     )  # fmt: skip
     return case.needed_bytes
 
@@ -178,6 +179,35 @@ def test_a_prediction_from_the_file_goes_on_with_the_same_result(
     for name, resume in (("a", True), ("b", False)):
         run.predict(large, tmp_path / name, tile=32, memory=memory, resume=resume)
     one, other = (read_mask(tmp_path / name / large.name).array for name in "ab")
+    np.testing.assert_array_equal(one, other)
+
+
+def test_objects_of_a_streamed_image_are_on_its_own_grid(
+    run: mw.Run, large: Path, tmp_path: Path
+) -> None:
+    memory = _whole_bytes(run, large, 32) - 1
+    found = run.predict(large, tmp_path / "out", tile=32, memory=memory, objects=True)
+    text = (tmp_path / "out" / "predictions.json").read_text(encoding="utf-8")
+    (record,) = json.loads(text)["images"]
+    assert record["tiling"]["from_file"]
+    mask = read_mask(found.files[0])
+    numbers = read_mask(next((tmp_path / "out" / "objects").glob("large*.nii.gz")))
+    assert numbers.geometry == mask.geometry
+    np.testing.assert_array_equal(numbers.array > 0, mask.array > 0)
+    assert numbers.array.max() == record["objects"] >= 4
+    with (tmp_path / "out" / "objects.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert sum(float(row["volume_px"]) for row in rows) == (mask.array > 0).sum()
+    assert all(0.5 < float(row["mean_probability"]) <= 1 for row in rows)
+
+
+def test_workers_predict_what_one_process_does(run: mw.Run, large: Path, tmp_path: Path) -> None:
+    pytest.importorskip("distributed", reason="the extra dask is not installed")
+    memory = _whole_bytes(run, large, 32) - 1
+    for name, workers in (("one", None), ("two", 2)):
+        each = memory * (workers or 1)
+        run.predict(large, tmp_path / name, tile=32, memory=each, workers=workers)
+    one, other = (read_mask(tmp_path / name / large.name).array for name in ("one", "two"))
     np.testing.assert_array_equal(one, other)
 
 

@@ -78,6 +78,7 @@ def plan_cases(
     *,
     whole: Sequence[str],
     strict: bool,
+    held: bool,
     trusted_px: int,
 ) -> list[Case]:
     """How each image is predicted in this memory; no pixel is read.
@@ -89,7 +90,8 @@ def plan_cases(
         memory: Bytes.
         whole: What was asked for that needs an image and its probabilities in memory.
         strict: Whether that may not exceed the memory.
-        trusted_px: Up to so many pixels probabilities are held anyway.
+        held: Whether the probabilities of an image that is predicted in memory are held.
+        trusted_px: Up to so many pixels they are held anyway.
 
     Raises:
         ConfigError: ``memory-too-small``, or ``memory-whole`` where the whole image is needed and
@@ -98,7 +100,7 @@ def plan_cases(
         ImageReadError: For a file that cannot be read.
     """
     return [
-        _case(name, paths, files[name], predictor, memory, whole, strict, trusted_px)
+        _case(name, paths, files[name], predictor, memory, whole, strict, held, trusted_px)
         for name, paths in channels.items()
     ]
 
@@ -111,6 +113,7 @@ def _case(
     memory: int,
     whole: Sequence[str],
     strict: bool,
+    held: bool,
     trusted_px: int,
 ) -> Case:
     header = read_header(paths[0])
@@ -131,7 +134,7 @@ def _case(
         rows = max(tile.write[0].size for tile in fitted.rule.cover(grid.network_px))
         image_bytes += 4 * predictor.tiling.classes * rows * math.prod(grid.network_px[1:])
         least += fitted.band_bytes
-    if whole or pixels <= trusted_px:
+    if whole or held or pixels <= trusted_px:
         image_bytes += _HELD_BYTES * predictor.classes * pixels
     needed = fitted.needed_bytes + image_bytes
     streams = needed > memory

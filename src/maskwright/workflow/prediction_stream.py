@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,16 +13,16 @@ from numpy.typing import NDArray
 from maskwright.data.intensity import Intensity
 from maskwright.data.labels import LabelMap
 from maskwright.io.channels import open_channels
-from maskwright.io.durable import make_folder, replace_file, replace_folder
-from maskwright.io.image import Image
+from maskwright.io.durable import make_folder, put_in_place
 from maskwright.io.large_mask import blocks_of, write_large_mask
 from maskwright.io.resampled import resampled_source
 from maskwright.io.sink import LabelStore, unfinished_folder
 from maskwright.io.source import ImageSource
-from maskwright.io.stored import Block
 from maskwright.predict.predictor import ABSENT_BELOW
 from maskwright.predict.stream import measure_source, predict_stream, tiles_left
-from maskwright.resampling import Grid, resample_classes
+from maskwright.workflow.deciding import DecidedImage, Decider
+from maskwright.workflow.large_objects import write_large_objects
+from maskwright.workflow.objects import ObjectFiles
 from maskwright.workflow.prediction_cases import Case
 from maskwright.workflow.prediction_checks import naming_image
 from maskwright.workflow.prediction_journal import stamps
@@ -35,6 +34,9 @@ if TYPE_CHECKING:
     from maskwright.workflow.opening import OpenedNetwork
 
 _COUNTED_PX = 1 << 22
+
+Spread = Callable[[Case, Fit, LabelStore, Intensity], None]
+"""Predicts the bands of an image that a store lacks, and returns when they are there."""
 
 
 class Progress(Protocol):
@@ -55,9 +57,11 @@ def predict_large(
     fitted: Fit,
     network: OpenedNetwork,
     settings: Mapping[str, Any],
+    objects: ObjectFiles | None,
     progress: Progress,
     *,
     resume: bool,
+    spread: Spread | None = None,
 ) -> dict[str, Any]:
     """Predict an image from its file into its mask.
 
@@ -66,8 +70,10 @@ def predict_large(
         fitted: Its tiles and the memory for them.
         network: The network.
         settings: All that masks depend on beside the image and its tiles.
+        objects: Where objects are written, if they are wanted.
         progress: Where progress is told.
         resume: Whether to go on with what an earlier process left.
+        spread: Has the bands of the image predicted by other processes.
 
     Returns:
         The image's record.
@@ -78,13 +84,76 @@ def predict_large(
         ImageReadError: When the image cannot be read.
     """
     predictor, labels = network.predictor, network.labels
-    own = open_channels(case.paths)
-    source = own if case.grid is None else resampled_source(own, case.grid)
-    store = _store(case, {**settings, **fitted.settings()}, resume)
+    own, source = open_channels(case.paths), source_of(case)
+    store = _store(case, {**settings, **fitted.settings()}, objects is not None, resume)
+    decider = Decider.of(network, store)
     tiles = fitted.rule.cover(case.work_px)
     progress.skip(len(tiles) - len(tiles_left(tiles, store)))
     with naming_image(case.paths[0]):
         measured = _measured(source, store, predictor, fitted.band_bytes, progress)
+    if spread is not None:
+        spread(case, fitted, store, measured)
+        store = LabelStore(store.folder)
+    tick = progress.ticks(case.paths[0].name)
+    predict_rows(case, fitted, network, source, store, measured, tick)
+    progress.busy("Writing the mask")
+    sums, image_L = decider.totals(store.notes())
+    gate = predictor.gate
+    emptied = gate is not None and bool(image_L[1] < ABSENT_BELOW) and bool(sums.pixels_K[gate])
+    if gate is not None and emptied:
+        sums = sums.without(gate)
+    found = DecidedImage(store, decider, gate if emptied else None, case.grid)
+    _write_mask(case, found, labels, own)
+    pixels_K = sums.pixels_K if case.grid is None else _counts(found, case.size, labels)
+    values = record(case.paths[0], case.file, pixels_K, labels)
+    values["trust"] = sums.trust().to_json()
+    values["tiling"] = {**fitted.settings(), "from_file": True}
+    values |= case.resampling("class ids")
+    if image_L.size:
+        values["image_label"] = image_label(network.image_class_names, image_L)
+    if gate is not None:
+        values["gated"] = emptied
+    if objects is not None:
+        progress.busy("Finding the objects")
+        values |= write_large_objects(case, fitted, network, objects, own, found)
+    return values
+
+
+def source_of(case: Case) -> ImageSource:
+    """The image as the network reads it, on the network's grid."""
+    source = open_channels(case.paths)
+    return source if case.grid is None else resampled_source(source, case.grid)
+
+
+def predict_rows(
+    case: Case,
+    fitted: Fit,
+    network: OpenedNetwork,
+    source: ImageSource,
+    store: LabelStore,
+    measured: Intensity,
+    on_tile: Callable[[], None],
+    *,
+    rows: slice | None = None,
+) -> None:
+    """Predict the class ids of an image, or of some of its bands, that are not there yet.
+
+    Args:
+        case: The image.
+        fitted: Its tiles and the memory for them.
+        network: The network.
+        source: The image's pixels, see :func:`source_of`.
+        store: Where class ids go.
+        measured: Mean and deviation of the whole image.
+        on_tile: Called after each tile.
+        rows: Only the bands that begin in these rows.
+
+    Raises:
+        ImageReadError: When the image cannot be read.
+        OutputError: When the class ids cannot be written.
+    """
+    predictor = network.predictor
+    with naming_image(case.paths[0]):
         predict_stream(
             source,
             store,
@@ -93,46 +162,42 @@ def predict_large(
             measured,
             predictor.channels,
             most_bytes=fitted.band_bytes,
+            decide=Decider.of(network, store),
             sums=fitted.sums,
-            on_tile=progress.ticks(case.paths[0].name),
+            on_tile=on_tile,
+            rows=rows,
         )
-    progress.busy("Writing the mask")
-    image_L = _summed(store.notes())
-    classes_of = _on_own_grid(store, case.grid)
-    counts_K = _counts(classes_of, case.size, store.chunks, labels)
-    gate = predictor.gate
-    emptied = gate is not None and bool(image_L[1] < ABSENT_BELOW) and bool(counts_K[gate])
-    if gate is not None and emptied:
-        counts_K[0] += counts_K[gate]
-        counts_K[gate] = 0
-
-    def read(block: Block) -> Image:
-        classes = classes_of(block)
-        if emptied:
-            classes = np.where(classes == gate, np.uint8(0), classes)
-        return labels.decode(classes)
-
-    # Beside the class ids first, so that a kill leaves nothing in the folder of the masks.
-    whole = store.folder / "mask" / case.file.name
-    make_folder(whole.parent, subject=str(case.file))
-    write_large_mask(whole, case.size, read, spacing_mm=own.spacing_mm, geometry=own.geometry)
-    with (replace_folder if whole.is_dir() else replace_file)(case.file) as temporary:
-        os.replace(whole, temporary)
-    values = record(case.paths[0], case.file, counts_K, labels)
-    values["tiling"] = {**fitted.settings(), "from_file": True}
-    values |= case.resampling("class ids")
-    if image_L.size:
-        values["image_label"] = image_label(network.image_class_names, image_L)
-    if gate is not None:
-        values["gated"] = emptied
-    return values
 
 
-def _store(case: Case, settings: Mapping[str, Any], resume: bool) -> LabelStore:
+def _store(case: Case, settings: Mapping[str, Any], certainty: bool, resume: bool) -> LabelStore:
     all_settings = {**settings, "image": stamps(case.paths), "size": list(case.work_px)}
     folder = unfinished_folder(case.file)
     earlier = LabelStore.resume(folder, all_settings) if resume else None
-    return earlier or LabelStore.begin(folder, case.work_px, all_settings)
+    return earlier or LabelStore.begin(folder, case.work_px, all_settings, certainty=certainty)
+
+
+def _write_mask(case: Case, found: DecidedImage, labels: LabelMap, source: ImageSource) -> None:
+    """Write a mask beside the class ids, then move it, so that a kill leaves nothing there."""
+    whole = found.store.folder / "mask" / case.file.name
+    make_folder(whole.parent, subject=str(case.file))
+    write_large_mask(
+        whole,
+        case.size,
+        lambda block: labels.decode(found.classes(block)),
+        spacing_mm=source.spacing_mm,
+        geometry=source.geometry,
+    )
+    put_in_place(whole, case.file)
+
+
+def _counts(found: DecidedImage, size: tuple[int, ...], labels: LabelMap) -> NDArray[np.int64]:
+    """Pixels of each class in the mask, which are not those on the network's grid."""
+    height = max(1, _COUNTED_PX // math.prod(size[1:]))
+    blocks = blocks_of(size, (height, *size[1:]))
+    counts_K: NDArray[np.int64] = np.sum(
+        [counted(found.classes(block), labels) for block in blocks], axis=0
+    )
+    return counts_K
 
 
 def _measured(
@@ -150,31 +215,3 @@ def _measured(
     measured = measure_source(source, predictor.channels, most_bytes, predictor.intensities)
     store.remember("intensity", asdict(measured))
     return measured
-
-
-def _on_own_grid(store: LabelStore, grid: Grid | None) -> Callable[[Block], NDArray[np.uint8]]:
-    """Class ids of any block of the image, from those on the grid of the network."""
-    if grid is None:
-        return store.read
-    return lambda block: resample_classes(store.read, grid.to_own, block)
-
-
-def _summed(notes: Sequence[tuple[float, ...]]) -> NDArray[np.float32]:
-    """Probabilities of the classes of whole images; empty where the network gives none."""
-    kept = [note for note in notes if note]
-    return np.array(kept).sum(0).astype(np.float32) if kept else np.empty(0, np.float32)
-
-
-def _counts(
-    classes_of: Callable[[Block], NDArray[np.uint8]],
-    size: tuple[int, ...],
-    chunks: tuple[int, ...],
-    labels: LabelMap,
-) -> NDArray[np.int64]:
-    """Pixels of each class, in blocks of whole chunks."""
-    first, *rest = size
-    height = chunks[0] * max(1, _COUNTED_PX // (chunks[0] * math.prod(rest)))
-    counts_K = np.zeros(len(labels.names), np.int64)
-    for block in blocks_of((first, *rest), (height, *rest)):
-        counts_K += counted(classes_of(block), labels)
-    return counts_K
