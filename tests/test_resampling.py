@@ -141,3 +141,5 @@ def test_small_integers_become_single_and_wide_ones_double_precision() -> None:
 def test_spacings_of_another_number_of_axes_are_refused() -> None:
     with pytest.raises(DataError, match="spacing-axes"):
         Grid.between((4, 4), (1.0, 1.0), (1.0, 1.0, 1.0))
+    with pytest.raises(DataError, match="spacing-axes"):
+        Grid.between((4, 4), (1.0, 0.0), (1.0, 1.0))

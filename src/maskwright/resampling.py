@@ -114,13 +114,14 @@ class Grid:
             network_mm: The network's.
 
         Raises:
-            DataError: ``spacing-axes`` where the numbers of axes differ.
+            DataError: ``spacing-axes`` where the numbers of axes differ, or a size is not positive.
         """
-        if not len(size) == len(spacing_mm) == len(network_mm):
+        alike = len(size) == len(spacing_mm) == len(network_mm)
+        if not alike or not all(0 < mm < math.inf for mm in spacing_mm):
             raise DataError(
                 "spacing-axes",
                 "image",
-                expected=f"a spacing for each of {len(size)} axes",
+                expected=f"a positive spacing for each of {len(size)} axes",
                 found=f"{tuple(spacing_mm)} mm, to be brought to {tuple(network_mm)} mm",
                 remedy="give one number for each axis, or use --set data.spacing=none",
             )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -67,9 +69,11 @@ def test_nothing_is_guessed_where_an_image_states_no_spacing() -> None:
     assert choose_spacing(DataConfig(), images, scanned=True, pixel_mm=given)[0] == given
 
 
-def test_a_spacing_for_other_axes_is_refused() -> None:
+@pytest.mark.parametrize(("asked", "given"), [((1, 1), None), ("auto", (1, 1))])
+def test_a_spacing_for_other_axes_is_refused(asked: Any, given: Any) -> None:
+    images = _images((1.0, 1.0, 1.0), None)
     with pytest.raises(ConfigError, match="spacing-axes"):
-        choose_spacing(DataConfig(spacing=(1, 1)), _images((1.0, 1.0, 1.0)), scanned=True)
+        choose_spacing(DataConfig(spacing=asked), images, scanned=True, pixel_mm=given)
 
 
 def _source(**more: object) -> Source:

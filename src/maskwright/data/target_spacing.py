@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
@@ -47,7 +46,7 @@ def choose_spacing(
         there is nothing to tell.
 
     Raises:
-        ConfigError: ``spacing-axes`` where a size for another number of axes was asked for.
+        ConfigError: ``spacing-axes`` where a size for another number of axes was given.
         DataError: ``spacing-missing`` where one was asked for and an image does not say its own.
 
     Example:
@@ -58,12 +57,15 @@ def choose_spacing(
     """
     if data.spacing == "none" or not images:
         return None, ""
+    size = next(iter(images.values())).size
     given = None if pixel_mm is None else tuple(pixel_mm)
+    if given is not None:
+        _check_axes(given, size, "predict.pixel_mm")
     known = {name: facts.spacing_mm or given for name, facts in images.items()}
     everyone = {**images, **held}
     unknown = [name for name, facts in everyone.items() if not (facts.spacing_mm or given)]
     if isinstance(data.spacing, tuple):
-        _check_axes(data.spacing, next(iter(images.values())).size)
+        _check_axes(data.spacing, size, "data.spacing")
         if unknown:
             raise spacing_missing(listed(unknown))
         unit = axis_names(len(data.spacing))
@@ -126,12 +128,12 @@ def spacing_missing(subject: str) -> DataError:
     )
 
 
-def _check_axes(spacing: Sequence[float], size: Sequence[int]) -> None:
-    if len(spacing) != len(size) or not all(map(math.isfinite, spacing)):
+def _check_axes(spacing: Sequence[float], size: Sequence[int], setting: str) -> None:
+    if len(spacing) != len(size):
         raise ConfigError(
             "spacing-axes",
-            "--set data.spacing",
+            f"--set {setting}",
             expected=f"{len(size)} numbers in mm ({axis_names(len(size))})",
             found=by(spacing),
-            remedy=f"write for example --set data.spacing={','.join(['1.0'] * len(size))}",
+            remedy=f"write for example --set {setting}={','.join(['1.0'] * len(size))}",
         )
