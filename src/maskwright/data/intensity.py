@@ -92,7 +92,8 @@ def measure_clipped(
 ) -> Intensity:
     """What :func:`measure` finds, of an image that comes in blocks as often as it is needed.
 
-    A window whose mean and deviation are known needs no reading, percentiles need three.
+    A window whose mean and deviation are known needs no reading, any other way one, and the
+    percentiles of a channel two more.
 
     Args:
         read: Gives the blocks from the first one on, as :func:`measure_blocks` takes them.

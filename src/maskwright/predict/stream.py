@@ -144,8 +144,8 @@ def measure_source(
 ) -> intensity.Intensity:
     """Mean and standard deviation of a whole image, read block by block.
 
-    It is read once, three times where its own percentiles are needed, and not at all where
-    training found everything.
+    It is read once, twice more for the percentiles of each channel that needs them, and not at
+    all where training found everything.
 
     Args:
         source: The image.
