@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -79,7 +80,7 @@ def _quantise(folder: RunFolder, data: str | Path | None, tiles: int, events: Ev
     )
     file = open_openvino(content, subject="the network in int8", precision="int8")
     exact = config.predict.model_copy(update={"precision": "float32", "tta": ()})
-    plain = Predictor.build(network, exact)
+    plain = Predictor.build(network, exact, data=config.data)
     predictors = plain, replace(plain, engine=file_engine(file, facts.activation))
     losses = []
     for number, source in enumerate(validation, start=1):
@@ -119,17 +120,16 @@ def _images(
     missing = {*split["train"], *split["validation"]} - {case.name for case in found.cases}
     if missing:
         raise _no_data(folder, f"no {min(missing)} in {root}")
-    names = ("train", "validation")
-    training, validation = (
-        load_sources(
-            found.cases,
-            split[name],
-            LabelMap.from_config(config.data),
-            config.model.channels,
-            data=config.data,
-        )
-        for name in names
+    load = partial(
+        load_sources,
+        found.cases,
+        label_map=LabelMap.from_config(config.data),
+        channels=config.model.channels,
+        data=config.data,
+        pixel_mm=config.predict.pixel_mm,
     )
+    training = load(split["train"], target_mm=config.data.spacing_mm)
+    validation = load(split["validation"])
     return training, validation
 
 
@@ -161,7 +161,7 @@ def _tiles(
 
 def _dice(source: Source, predictor: Predictor) -> float:
     """Mean Dice of the classes after the first."""
-    found = predictor.predict(source.image_CYX, hold=False)
+    found = predictor.predict(source.image_CYX, source.spacing_mm, hold=False)
     truth, valid = split_ignored(source.classes_YX)
     score = score_case(source.name, found.classes_YX, truth, predictor.classes, valid=valid)
     return mean_of([score.value("dice", k) for k in range(1, predictor.classes)])
