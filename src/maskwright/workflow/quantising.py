@@ -107,8 +107,10 @@ def _images(
             skip_unpaired=config.data.skip_unpaired,
             slices=config.data.slices,
         )
-    except (MaskwrightError, KeyError, TypeError) as error:
-        raise _no_data(folder, str(error)) from error
+    except MaskwrightError as error:
+        raise _no_data(folder, f"{error.found} ({error.subject})") from error
+    except (KeyError, TypeError) as error:
+        raise _no_data(folder, f"no folder of data in {folder.metrics.name}") from error
     if not split["validation"]:
         raise RunError(
             "int8-no-validation",
