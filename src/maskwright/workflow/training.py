@@ -252,6 +252,7 @@ def _split(
             seed=seed,
             validation_share=data.validation_share,
             sequence=report.sequence,
+            present=report.present,
         )
     else:
         split = split_by_parts(
@@ -260,12 +261,14 @@ def _split(
             validation_share=data.validation_share,
             sequence=report.sequence,
             subject=str(report.root),
+            present=report.present,
         ) or split_cases(
             report.cases,
             seed=seed,
             validation_share=data.validation_share,
             test_share=data.test_share,
             sequence=report.sequence,
+            present=report.present,
         )
     problems = check_split(
         split,
