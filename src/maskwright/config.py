@@ -40,6 +40,9 @@ class DataConfig(_Section):
             instead of refused.
         group_by: Regular expression whose first group (or whole match) names what must not be
             split, such as a patient; ``None`` means: recognise it.
+        target: What the network learns of masks that number objects: ``classes``, object or not,
+            or ``border``, the interior of objects and their border, so that predicted objects that
+            touch are told apart.
         roi: Which pixels count: ``auto`` those inside the masks of a folder such as ``roi/`` where
             there is one, in training and in scores; ``disc`` those in the lit disc of a fundus
             photograph, in scores only; ``none`` all.
@@ -59,6 +62,7 @@ class DataConfig(_Section):
     nearest_value: bool = False
     skip_unpaired: bool = False
     group_by: str | None = None
+    target: Literal["classes", "border"] = "classes"
     roi: Literal["auto", "disc", "none"] = "auto"
     ignore: Annotated[int, Field(ge=0)] | None = None
     soft: bool = False
@@ -76,20 +80,28 @@ class PredictConfig(_Section):
     Args:
         tile_px: Largest side of the network's input.
         mirror_px: How far a padded network's image is mirrored beyond its border.
+        engine: What runs the network: ``torch``, ``openvino`` or ``onnx`` (ONNX Runtime); ``auto``
+            measures where enough is to be predicted, and is PyTorch elsewhere.
         precision: Number format; ``auto`` measures on the first tile.
         tta: Predictions that are averaged: ``flip`` of every mirroring of the image, ``scale`` of
             the image at each of ``scales``.
         scales: Sizes of the image for ``scale``, 1 being its own.
         gate: Whether a mask is emptied where the image's label says that it holds nothing; for
             image labels ``contains:NAME`` alone.
+        objects: What an object is: ``components``, every connected piece of a class, or
+            ``watershed``, pieces cut where they are narrow.
+        min_object_px: Objects of fewer pixels are left out.
     """
 
     tile_px: Annotated[int, Field(ge=16)] = 1024
     mirror_px: Annotated[int, Field(ge=0)] = 32
+    engine: Literal["auto", "torch", "openvino", "onnx"] = "auto"
     precision: Precision = "auto"
     tta: tuple[Literal["flip", "scale"], ...] = ()
     scales: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.71, 1.0, 1.41)
     gate: bool = False
+    objects: Literal["components", "watershed"] = "components"
+    min_object_px: Annotated[int, Field(ge=0)] = 0
 
     @pydantic.field_validator("tta", "scales", mode="before")
     @classmethod

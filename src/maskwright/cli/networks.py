@@ -173,6 +173,27 @@ def predict(
             show_default="2GB",
         ),
     ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|torch|openvino|onnx",
+            help="What runs the network; auto measures all that are installed where predicting "
+            "takes minutes.",
+            show_default="as in the run",
+        ),
+    ] = None,
+    objects: Annotated[
+        bool,
+        typer.Option(
+            "--objects",
+            help="Also number and measure the objects: objects/, a table, outlines for QuPath. "
+            "What an object is: --set objects=components or watershed, --set min_object_px=N.",
+        ),
+    ] = False,
+    table: Annotated[
+        str, typer.Option(metavar="csv|parquet", help="Form of the table of --objects.")
+    ] = "csv",
+    settings: Settings = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks.")] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a prediction that was interrupted.")
@@ -202,6 +223,10 @@ def predict(
             tta=tta,
             gate=gate,
             memory=memory,
+            engine=engine,
+            objects=objects,
+            table=table,
+            settings=tuple(settings or ()),
             overwrite=overwrite,
             resume=resume,
             events=events,

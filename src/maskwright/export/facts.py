@@ -12,6 +12,7 @@ import numpy as np
 from maskwright import __version__, geometry
 from maskwright.config import DataConfig, ModelConfig, PredictConfig, validate
 from maskwright.data.labelmap import Color, LabelMap, pack_colors
+from maskwright.data.object_target import BORDER_NAME
 from maskwright.errors import RunError
 
 KEY = "maskwright"
@@ -117,6 +118,12 @@ class ModelFacts:
             outputs: Names of the file's outputs.
         """
         labels = self.labels
+        classes: list[dict[str, Any]] = [
+            {"name": name, "mask_values": list(several), "color": _hex(color)}
+            for name, several, color in zip(labels.names, labels.values, labels.colors, strict=True)
+        ]
+        if self.data.target == "border":
+            classes.append({"name": BORDER_NAME, "mask_values": []})
         values = {
             "format": _FORMAT,
             "written_by": self.written_by,
@@ -141,12 +148,7 @@ class ModelFacts:
             ],
             "tiles_are_exact": self.exact,
             "mirror_px": self.predict.mirror_px,
-            "classes": [
-                {"name": name, "mask_values": list(several), "color": _hex(color)}
-                for name, several, color in zip(
-                    labels.names, labels.values, labels.colors, strict=True
-                )
-            ],
+            "classes": classes,
             "temperature": self.temperature,
             "model": self.model.model_dump(mode="json"),
             "data": self.data.model_dump(mode="json"),

@@ -70,11 +70,15 @@ def open_onnx(source: Path | bytes, *, subject: str) -> NetworkFile:
     return NetworkFile(run, facts, f"ONNX Runtime {runtime.__version__}, float32")
 
 
-def open_openvino(path: Path, *, precision: str = "float32") -> NetworkFile:
-    """Open an OpenVINO network, ``NAME.xml`` with ``NAME.bin`` beside it, on the CPU.
+def open_openvino(
+    source: Path | bytes, *, subject: str = "", precision: str = "float32"
+) -> NetworkFile:
+    """Open a network with OpenVINO, on the CPU.
 
     Args:
-        path: The ``.xml`` file.
+        source: The ``.xml`` file, whose weights are in ``NAME.bin`` beside it; or the content of
+            an ONNX file.
+        subject: What it is called in a message; by default the file.
         precision: ``float32`` or ``bfloat16``.
 
     Raises:
@@ -82,6 +86,7 @@ def open_openvino(path: Path, *, precision: str = "float32") -> NetworkFile:
         RunError: ``network-file`` for a file that cannot be run.
     """
     runtime: Any = load_extra("openvino", extra="openvino")
+    subject = subject or str(source)
     settings: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32"
     }
@@ -89,16 +94,17 @@ def open_openvino(path: Path, *, precision: str = "float32") -> NetworkFile:
         settings["INFERENCE_NUM_THREADS"] = _threads()
     try:
         core = runtime.Core()
-        network = core.read_model(str(path))
+        parts = (source, b"") if isinstance(source, bytes) else (str(source),)
+        network = core.read_model(*parts)
         compiled = core.compile_model(network, "CPU", settings)
     except Exception as error:
-        raise _unusable(str(path), "an OpenVINO network", error) from error
+        raise _unusable(subject, "an OpenVINO network", error) from error
 
     def run(batch: NDArray[np.float32]) -> Outputs:
         try:
             found = compiled(batch)
         except Exception as error:
-            raise _refused(str(path), batch, error) from error
+            raise _refused(subject, batch, error) from error
         return {port.any_name: np.array(found[port]) for port in compiled.outputs}
 
     has_facts = network.has_rt_info("maskwright")

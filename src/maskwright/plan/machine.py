@@ -8,15 +8,15 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 
 Layout = Literal["contiguous", "channels_last"]
 Precision = Literal["float32", "bfloat16"]
-
+Option = TypeVar("Option", bound=Hashable)
 
 _CLEARLY_SLOWER = 1.5
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # numbers of glibc's malloc.h
@@ -60,15 +60,15 @@ def candidates(layout: str, precision: str) -> list[Numerics]:
 
 
 def fastest(
-    options: Sequence[Numerics], run: Callable[[Numerics], Callable[[], None]], rounds: int = 3
-) -> tuple[Numerics, Mapping[str, float]]:
+    options: Sequence[Option], run: Callable[[Option], Callable[[], None]], rounds: int = 3
+) -> tuple[Option, Mapping[str, float]]:
     """Time a few steps with each option and take the fastest.
 
     The options take turns, so that a machine that slows down for a moment slows all of them;
     one that is clearly slower after a round is dropped.
 
     Args:
-        options: What to compare; a single one is returned unmeasured.
+        options: What to compare, such as :class:`Numerics`; a single one is returned unmeasured.
         run: Prepares an option and returns its step; the first step is not counted.
         rounds: Counted steps of each option; the fastest counts, since noise only slows.
 

@@ -99,6 +99,7 @@ class ImagePrediction:
         levels_YX: The most probable classes of each level of the decoder, the finest first, where
             the engine gives them.
         emptied: Whether :func:`gated` took pixels away.
+        interior_YX: Where the insides of objects are, after :func:`joined`.
     """
 
     classes_YX: NDArray[np.uint8]
@@ -106,6 +107,7 @@ class ImagePrediction:
     image_probabilities_L: NDArray[np.float32] = field(default_factory=_nothing)
     levels_YX: tuple[NDArray[np.uint8], ...] = ()
     emptied: bool = False
+    interior_YX: NDArray[np.bool_] | None = None
 
 
 def predict_tiles(
@@ -314,3 +316,29 @@ def gated(found: ImagePrediction, index: int) -> ImagePrediction:
     member_YX = found.classes_YX == index
     classes_YX = np.where(member_YX, np.uint8(0), found.classes_YX)
     return replace(found, classes_YX=classes_YX, emptied=bool(member_YX.any()))
+
+
+def joined(found: ImagePrediction) -> ImagePrediction:
+    """The prediction of a network of background, interior and border as one of two classes.
+
+    An object is what is more probably interior or border than background.
+
+    Args:
+        found: A prediction with the probabilities of the three classes.
+
+    Example:
+        >>> p = np.array([[[0.4, 0.2]], [[0.3, 0.5]], [[0.3, 0.3]]], np.float32)
+        >>> both = joined(ImagePrediction(most_probable(p), p))
+        >>> both.classes_YX.tolist(), both.interior_YX.tolist()
+        ([[1, 1]], [[False, True]])
+    """
+    p_KYX = found.probabilities_KYX
+    both_KYX = np.stack([p_KYX[0], p_KYX[1:].sum(0)])
+    classes_YX = most_probable(both_KYX)
+    return replace(
+        found,
+        classes_YX=classes_YX,
+        probabilities_KYX=both_KYX,
+        levels_YX=tuple(np.minimum(level_YX, 1) for level_YX in found.levels_YX),
+        interior_YX=(found.classes_YX == 1) & (classes_YX == 1),
+    )

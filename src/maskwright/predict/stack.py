@@ -32,6 +32,7 @@ def predict_stack(
     """
     planes = [predict_plane(image_CZYX[:, z]) for z in range(image_CZYX.shape[1])]
     first = planes[0]
+    interiors = [plane.interior_YX for plane in planes if plane.interior_YX is not None]
     levels = range(len(first.levels_YX))
     return ImagePrediction(
         np.stack([plane.classes_YX for plane in planes]),
@@ -41,4 +42,5 @@ def predict_stack(
         np.mean([plane.image_probabilities_L for plane in planes], axis=0),
         tuple(np.stack([plane.levels_YX[level] for plane in planes]) for level in levels),
         any(plane.emptied for plane in planes),
+        np.stack(interiors) if interiors else None,
     )

@@ -23,7 +23,8 @@ from maskwright.io.table import write_table
 from maskwright.progress import Events
 from maskwright.workflow.masks import mask_files, pair, understand
 from maskwright.workflow.pairs import PairScorer
-from maskwright.workflow.prediction import PROBABILITIES_NAME, is_overlapping, labels_of
+from maskwright.workflow.prediction import is_overlapping, labels_of
+from maskwright.workflow.prediction_whole import PROBABILITIES_NAME
 from maskwright.workflow.predictions import Predictions
 from maskwright.workflow.settings import resolve_data
 

@@ -95,7 +95,8 @@ def export(
         The written files and the comparison.
 
     Raises:
-        ConfigError: ``export-format`` for a suffix that belongs to no format, or to another one.
+        ConfigError: ``export-format`` for a suffix that belongs to no format, or to another one;
+            ``export-border`` for a network of borders as a package of bioimage.io.
         MaskwrightError: ``extra-missing`` when the format's library is not installed.
         OutputError: When a file is in the way, or differs from the network.
         RunError: When the run cannot be used.
@@ -110,6 +111,14 @@ def export(
     _check_free([target.with_name(name) for name in names], overwrite=overwrite)
     folder = RunFolder(Path(run))
     config = folder.read_config()
+    if kind == "bioimageio" and config.data.target == "border":
+        raise ConfigError(
+            "export-border",
+            "--format bioimageio",
+            expected="a network of the classes of its masks",
+            found="one of the interior and the border of objects, which the format cannot say",
+            remedy="use --format onnx, openvino, torchscript or keras",
+        )
     network, _ = read_model(folder.model)
     facts = ModelFacts(
         network.config, config.data, config.predict, Calibration.read(folder).temperature

@@ -14,6 +14,7 @@ from maskwright.data.image_labels import (
     image_labels,
     labels_by_name,
 )
+from maskwright.data.object_target import check_target
 from maskwright.errors import ConfigError, DataError
 from maskwright.loss_terms import needed_maps
 from maskwright.train.objective import Objective
@@ -45,6 +46,7 @@ def fit_to_data(config: RunConfig, report: CheckReport) -> RunConfig:
             found="none",
             remedy="run `maskwright check` and follow its remedies",
         )
+    check_target(config, label_map)
     data = config.data.model_copy(update=label_map.to_settings())
     _check_shares(config, report)
     of_images = labels_of_images(data, report)
@@ -62,14 +64,14 @@ def fit_to_data(config: RunConfig, report: CheckReport) -> RunConfig:
         update={
             "dims": len(next(iter(report.sizes))),
             "channels": report.channels,
-            "classes": label_map.classes,
+            "classes": label_map.classes + (data.target == "border"),
             "image_classes": len(image_classes),
         }
     )
     patch_px = _patch(config.train, model, list(report.sizes))
     train = config.train.model_copy(update={"patch_px": patch_px})
     # Whatever the loss cannot do with these classes is said now, not after the run folder is made.
-    Objective(train, model, pixels_per_class=(1,) * label_map.classes)
+    Objective(train, model, pixels_per_class=(1,) * model.classes)
     return config.model_copy(update={"model": model, "data": data, "train": train})
 
 

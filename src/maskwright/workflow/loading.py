@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from maskwright.config import DataConfig
 from maskwright.data.case import Case
 from maskwright.data.intensity import measure, select_channels
-from maskwright.data.labelmap import IGNORED, LabelMap, split_ignored
+from maskwright.data.labelmap import IGNORED, LabelMap, grey_plane, split_ignored
+from maskwright.data.object_target import border_classes
 from maskwright.data.sampler import Source, blend
 from maskwright.errors import DataError
 from maskwright.io.image import Image
@@ -105,6 +106,10 @@ def load_sources(
         image = case.read_image()
         array_CYX = select_channels(image.array, channels)
         truth = read_truth(case, label_map, data.roi)
+        objects_YX = _objects(truth, label_map) if numbered else None
+        if data.target == "border":
+            border_YX = border_classes(grey_plane(truth.mask.array, str(case.mask)))
+            truth = replace(truth, classes_YX=border_YX)
         sources.append(
             Source(
                 case.name,
@@ -112,7 +117,7 @@ def load_sources(
                 truth.with_ignored(),
                 measure(array_CYX, channels),
                 image.spacing_mm,
-                _objects(truth, label_map) if numbered else None,
+                objects_YX,
                 label_of.get(case.name),
                 _blend(case, truth, label_map, data),
             )

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from maskwright import geometry
-from maskwright.config import DataConfig, ModelConfig, PredictConfig
+from maskwright.config import (
+    DataConfig,
+    ModelConfig,
+    PredictConfig,
+    RunConfig,
+    apply_settings,
+    validate,
+)
 from maskwright.data.labels import LabelMap
 from maskwright.errors import ConfigError, RunError
 from maskwright.export.facts import ModelFacts
@@ -19,13 +27,15 @@ from maskwright.io.package import is_package, read_package
 from maskwright.io.run_folder import RunFolder
 from maskwright.nn.checkpoint import read_model
 from maskwright.predict.file_engine import file_engine, package_engine
-from maskwright.predict.predictor import ImagePrediction
+from maskwright.predict.predictor import Engine, ImagePrediction
 from maskwright.predict.processing import normaliser
 from maskwright.predict.window_rule import WindowRule
+from maskwright.progress import Events
 from maskwright.workflow.calibrating import Calibration
+from maskwright.workflow.engines import OtherEngines, quickened, refuse_levels
 from maskwright.workflow.gating import gate_of, image_class_names
 from maskwright.workflow.prediction_plan import tiling_of
-from maskwright.workflow.predictor import Predictor
+from maskwright.workflow.predictor import Predictor, blank_tile
 
 _WAYS = ("flip", "scale")
 
@@ -39,10 +49,13 @@ class Asked:
         levels: Whether the levels of the decoder are predicted too.
         tta: ``flip``, ``scale``, both joined by a comma or as a list, or ``none``.
         gate: Whether the image's label may take a class away.
+        engine: ``auto``, ``torch``, ``openvino`` or ``onnx``.
         precision: Number format, as a prediction that goes on began with.
+        settings: ``key=value`` for any setting of prediction.
 
     Raises:
-        ConfigError: ``predict-tta`` for an unknown way of averaging.
+        ConfigError: ``predict-tta`` for an unknown way of averaging, ``predict-setting`` for a
+            setting that is not one of prediction, and for illegal values.
 
     Example:
         >>> Asked(tta="flip,scale").over(PredictConfig()).tta
@@ -53,7 +66,9 @@ class Asked:
     levels: bool = False
     tta: str | Sequence[str] | None = None
     gate: bool | None = None
+    engine: str | None = None
     precision: str | None = None
+    settings: tuple[str, ...] = ()
 
     def over(self, config: PredictConfig) -> PredictConfig:
         """The settings with what was asked for."""
@@ -62,9 +77,28 @@ class Asked:
             changes["tta"] = self._ways(self.tta)
         if self.gate is not None:
             changes["gate"] = self.gate
+        if self.engine is not None:
+            changes["engine"] = self.engine
         if self.precision is not None:
             changes["precision"] = self.precision
-        return config.model_copy(update=changes)
+        values = {**config.model_dump(), **changes}
+        before = RunConfig(predict=validate(PredictConfig, values, subject="predict"))
+        own = [
+            f"predict.{setting}"
+            if setting.partition("=")[0].strip() in PredictConfig.model_fields
+            else setting
+            for setting in self.settings
+        ]
+        after = apply_settings(before, tuple(own))
+        if after.model_copy(update={"predict": before.predict}) != before:
+            raise ConfigError(
+                "predict-setting",
+                f"--set {' --set '.join(self.settings)}",
+                expected="settings of prediction",
+                found="one of training, which no longer changes the network",
+                remedy="see the names under predict in the run's config.json",
+            )
+        return after.predict
 
     def refuse_levels(self, subject: str) -> None:
         """Refuse a file where levels are asked for: it has no way to enlarge them.
@@ -79,6 +113,21 @@ class Asked:
                 expected="a run folder",
                 found=f"the file {subject}",
                 remedy="name the folder of the run that the file was exported from",
+            )
+
+    def refuse_engine(self, engine: str, subject: str) -> None:
+        """Refuse another library than the one that runs a file.
+
+        Raises:
+            ConfigError: ``predict-engine``.
+        """
+        if self.engine not in (None, "auto", engine):
+            raise ConfigError(
+                "predict-engine",
+                f"--engine {self.engine}",
+                expected=f"--engine {engine} or none for {subject}",
+                found=self.engine or "",
+                remedy="leave it out, or name the folder of the run",
             )
 
     def _ways(self, tta: str | Sequence[str]) -> tuple[str, ...]:
@@ -96,6 +145,10 @@ class Asked:
         return tuple(way for way in _WAYS if way in named)
 
 
+def _as_it_is(predictor: Predictor, sizes: Sequence[tuple[int, ...]], events: Events) -> Predictor:
+    return predictor
+
+
 @dataclass(frozen=True)
 class OpenedNetwork:
     """A network with what prediction needs beside it.
@@ -106,6 +159,9 @@ class OpenedNetwork:
         calibration: What is done to its probabilities.
         model: The network, where it is one of ours.
         level_shares: How much each level weighs in a fused prediction, the finest first.
+        settings: The settings of prediction.
+        quicken: From the predictor, the sizes of all images and where it is told, to a predictor
+            that may run faster.
     """
 
     predictor: Predictor
@@ -113,11 +169,17 @@ class OpenedNetwork:
     calibration: Calibration
     model: ModelConfig | None = None
     level_shares: tuple[float, ...] = ()
+    settings: PredictConfig = field(default_factory=PredictConfig)
+    quicken: Callable[[Predictor, Sequence[tuple[int, ...]], Events], Predictor] = _as_it_is
 
     @property
     def labels(self) -> LabelMap:
         """The classes."""
         return LabelMap.from_config(self.data)
+
+    def quickened(self, sizes: Sequence[tuple[int, ...]], events: Events) -> OpenedNetwork:
+        """The network with the engine that is fastest for images of these sizes."""
+        return replace(self, predictor=self.quicken(self.predictor, sizes, events))
 
     @property
     def image_class_names(self) -> tuple[str, ...]:
@@ -184,37 +246,65 @@ def _open_run(path: Path, asked: Asked) -> OpenedNetwork:
             found="levels=none",
             remedy="train one with `maskwright train DATA --out RUN --set levels=fused`",
         )
-    predictor = Predictor.build(
-        network,
-        settings,
-        tile=asked.tile,
-        levels=asked.levels,
-        gate=gate_of(settings, config.data, model),
-        slices=config.data.slices,
-    )
+    if asked.levels:
+        refuse_levels(settings)
+    calibration = Calibration.read(folder)
+    facts = ModelFacts(model, config.data, settings, calibration.temperature)
+    others = OtherEngines(network, facts)
+    quicken = _as_it_is
+    if settings.engine in ("auto", "torch"):
+        predictor = Predictor.build(
+            network,
+            settings,
+            tile=asked.tile,
+            levels=asked.levels,
+            gate=gate_of(settings, config.data, model),
+            slices=config.data.slices,
+            border=config.data.target == "border",
+        )
+        if settings.engine == "auto" and not asked.levels:
+            quicken = partial(_quickened, others)
+    else:
+        tiling = tiling_of(model, settings, tile=asked.tile)
+        name, engine = others.chosen(blank_tile(tiling.rule_of(tiling.tile_px), model))
+        predictor = _predictor(engine, name, facts, asked)
     shares = network.fusion.shares() if network.fusion is not None else ()
-    return OpenedNetwork(predictor, config.data, Calibration.read(folder), model, shares)
+    return OpenedNetwork(predictor, config.data, calibration, model, shares, settings, quicken)
+
+
+def _quickened(
+    others: OtherEngines, predictor: Predictor, sizes: Sequence[tuple[int, ...]], events: Events
+) -> Predictor:
+    return quickened(predictor, others, sizes, events)
 
 
 def _open_file(file: NetworkFile, subject: str, asked: Asked) -> OpenedNetwork:
     asked.refuse_levels(subject)
+    asked.refuse_engine("openvino" if file.runtime.startswith("OpenVINO") else "onnx", subject)
     facts = ModelFacts.from_json(file.facts, subject=subject)
-    settings = asked.over(facts.predict)
+    facts = replace(facts, predict=asked.over(facts.predict))
+    predictor = _predictor(file_engine(file, facts.activation), file.runtime, facts, asked)
+    calibration = Calibration(facts.temperature)
+    return OpenedNetwork(predictor, facts.data, calibration, facts.model, settings=facts.predict)
+
+
+def _predictor(engine: Engine, name: str, facts: ModelFacts, asked: Asked) -> Predictor:
+    settings, border = facts.predict, facts.data.target == "border"
     tiling = tiling_of(facts.model, settings, tile=asked.tile)
-    predictor = Predictor(
-        file_engine(file, facts.activation),
+    return Predictor(
+        engine,
         tiling.rule_of(tiling.tile_px),
         facts.model.channels,
-        facts.model.classes,
-        file.runtime,
+        facts.model.classes - border,
+        name,
         ways=settings.tta,
         scales=settings.scales,
         overlapping=facts.activation == "sigmoid",
         gate=gate_of(settings, facts.data, facts.model),
-        tiling=tiling,
         slices=facts.data.slices,
+        border=border,
+        tiling=tiling,
     )
-    return OpenedNetwork(predictor, facts.data, Calibration(facts.temperature), facts.model)
 
 
 def _open_package(path: Path, asked: Asked) -> OpenedNetwork:
@@ -223,6 +313,7 @@ def _open_package(path: Path, asked: Asked) -> OpenedNetwork:
     if package.network.facts is not None:
         # One of ours: its own facts say more than the format can.
         return _open_file(package.network, str(path), asked)
+    asked.refuse_engine("onnx", str(path))
     engine, classes = package_engine(package, subject=str(path))
     settings = asked.over(PredictConfig())
     labels = class_labels(classes)
@@ -237,7 +328,7 @@ def _open_package(path: Path, asked: Asked) -> OpenedNetwork:
         scales=settings.scales,
         gate=gate_of(settings, labels, None),
     )
-    return OpenedNetwork(predictor, labels, Calibration())
+    return OpenedNetwork(predictor, labels, Calibration(), settings=settings)
 
 
 def class_labels(classes: tuple[str, ...]) -> DataConfig:

@@ -5,30 +5,24 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maskwright.config import DataConfig, validate
 from maskwright.data.files import find_images, group_channels
-from maskwright.evaluate.uncertainty import Trust, entropy, trust
-from maskwright.io.channels import read_channels
+from maskwright.evaluate.uncertainty import Trust
 from maskwright.io.durable import make_folder, write_text
-from maskwright.io.probabilities import probabilities_path, write_probabilities
-from maskwright.io.registry import mask_suffix, write_mask
+from maskwright.io.registry import mask_suffix
 from maskwright.io.sink import discard
 from maskwright.progress import Events
-from maskwright.report.figures import write_panels
-from maskwright.report.level_panels import level_panels
-from maskwright.workflow.prediction_cases import Case, plan_cases
-from maskwright.workflow.prediction_checks import check_averaging, check_targets, naming_image
+from maskwright.workflow.objects import OBJECTS_NAME, ObjectFiles
+from maskwright.workflow.prediction_cases import plan_cases
+from maskwright.workflow.prediction_checks import check_averaging, check_targets
 from maskwright.workflow.prediction_journal import Finished, digest
 from maskwright.workflow.prediction_plan import memory_bytes
 from maskwright.workflow.prediction_stream import predict_large
 from maskwright.workflow.prediction_tables import (
-    counted,
-    image_label,
-    record,
     tell_gated,
     tell_levels,
     tell_parts,
@@ -36,17 +30,20 @@ from maskwright.workflow.prediction_tables import (
     write_image_labels,
     write_trust,
 )
+from maskwright.workflow.prediction_whole import (
+    LEVELS_NAME,
+    PROBABILITIES_NAME,
+    TRUSTED_PX,
+    UNCERTAINTY_NAME,
+    predict_whole,
+)
 from maskwright.workflow.predictions import Predictions
+from maskwright.workflow.predictor import Predictor
 
 if TYPE_CHECKING:
     from maskwright.workflow.opening import OpenedNetwork
 
 SUMMARY_NAME = "predictions.json"
-PROBABILITIES_NAME = "probabilities"
-UNCERTAINTY_NAME = "uncertainty"
-LEVELS_NAME = "levels"
-# Up to so many pixels the probabilities of an image are held, to say how much to trust its mask.
-_TRUSTED_PX = 1 << 25
 
 
 def predict(
@@ -61,6 +58,10 @@ def predict(
     tta: str | Sequence[str] | None = None,
     gate: bool | None = None,
     memory: str | int | None = None,
+    engine: str | None = None,
+    objects: bool = False,
+    table: str = "csv",
+    settings: Sequence[str] = (),
     overwrite: bool = False,
     resume: bool = False,
     events: Events | None = None,
@@ -101,6 +102,14 @@ def predict(
             ``image_labels=contains:NAME`` alone. By default as the run was configured.
         memory: What prediction takes at most, as ``"2GB"`` or in bytes; by default 2 GB, which what
             needs the probabilities of a whole image may exceed. It chooses the size of the tiles.
+        engine: What runs the network of a run: ``torch``, ``openvino``, ``onnx`` (ONNX Runtime), or
+            ``auto``: PyTorch, and the fastest of all that are installed where predicting takes
+            minutes. By default as the run was configured.
+        objects: Also number the objects and measure each; see
+            :class:`maskwright.workflow.objects.ObjectFiles`.
+        table: ``csv`` or ``parquet``, for the table of the objects.
+        settings: ``key=value`` for any other setting of prediction, such as ``mirror_px=64`` or
+            ``objects=watershed``.
         overwrite: Replace masks that exist, and forget a prediction that was interrupted.
         resume: Go on with a prediction that was interrupted.
         events: Where progress is told.
@@ -120,30 +129,21 @@ def predict(
     events = events or Events()
     target = Path(out)
     earlier = Finished.of(target) if resume else None
-    network = open_network(
-        run, Asked(tile, levels, tta, gate, earlier.precision if earlier else None)
-    )
+    asked = Asked(tile, levels, tta, gate, engine, settings=tuple(settings))
+    if earlier is not None:
+        asked = replace(asked, engine=earlier.engine, precision=earlier.precision)
+    network = open_network(run, asked)
     predictor = network.predictor
     extras = [
         name
-        for asked, name in (
+        for wanted, name in (
             (probabilities, PROBABILITIES_NAME),
             (uncertainty, UNCERTAINTY_NAME),
             (levels, LEVELS_NAME),
+            (objects, OBJECTS_NAME),
         )
-        if asked
+        if wanted
     ]
-    settings = {
-        "network": digest(Path(run)),
-        "numerics": predictor.numerics,
-        "tile": tile,
-        "memory": memory,
-        "averaged_over": list(predictor.ways),
-        "gate": predictor.gate,
-        "also": extras,
-    }
-    if earlier is not None:
-        earlier.check(settings)
     channels = group_channels(find_images(list(inputs)), predictor.channels)
     files = {name: target / (name + mask_suffix(paths[0])) for name, paths in channels.items()}
     check_targets([paths[0] for paths in channels.values()], list(files.values()), target,
@@ -153,17 +153,31 @@ def predict(
         files,
         predictor,
         memory_bytes(memory),
-        whole=[f"--{name}" for name in extras] + ["--tta"] * bool(predictor.ways),
+        whole=_needing_all(predictor, extras),
         strict=memory is not None,
-        trusted_px=_TRUSTED_PX,
+        trusted_px=TRUSTED_PX,
     )
+    sizes = [case.size for case in cases]
     if predictor.ways:
-        sizes = [case.size for case in cases]
-        check_averaging([case.paths[0] for case in cases], sizes, _TRUSTED_PX)
+        check_averaging([case.paths[0] for case in cases], sizes, TRUSTED_PX)
+    measured = ObjectFiles(target, network, table) if objects else None
+    network = network.quickened(sizes, events)
+    predictor = network.predictor
+    depends = {
+        "network": digest(Path(run)),
+        "numerics": predictor.numerics,
+        "tile": tile,
+        "memory": memory,
+        "gate": predictor.gate,
+        "also": extras,
+        "settings": network.settings.model_dump(mode="json", exclude={"engine", "precision"}),
+    }
+    if earlier is not None:
+        earlier.check(depends)
     make_folder(target, subject=f"--out {out}")
     for name in extras:
         make_folder(target / name, subject=f"--out {out}")
-    finished = earlier or Finished.begin(target, settings)
+    finished = earlier or Finished.begin(target, depends)
     left = [case for case in cases if not finished.has(case.file, case.paths)]
     for case in cases if not resume else ():
         discard(case.file)
@@ -176,14 +190,16 @@ def predict(
     for case in left:
         begun = time.monotonic()
         if case.streams and case.fit is not None:
-            values = predict_large(case, case.fit, network, settings, progress, resume=resume)
+            values = predict_large(case, case.fit, network, depends, progress, resume=resume)
         else:
-            values = _predict_whole(case, network, extras, progress)
+            values = predict_whole(case, network, extras, measured, progress)
         values["elapsed_s"] = round(time.monotonic() - begun, 3)
         finished.add(case.file, case.paths, values)
         discard(case.file)
     records = [finished.record(case.file) for case in cases]
     _tell(records, network, target, events)
+    if measured is not None:
+        measured.finish([case.name for case in cases], events)
     summary = {
         "run": str(run),
         "numerics": predictor.numerics,
@@ -226,49 +242,10 @@ class _Progress:
         self.events.send("busy", text=text)
 
 
-def _predict_whole(
-    case: Case, network: OpenedNetwork, extras: Sequence[str], progress: _Progress
-) -> dict[str, Any]:
-    """Predict an image in memory, with all that was asked for; its record."""
-    predictor, labels = network.predictor, network.labels
-    target, path = case.file.parent, case.paths[0]
-    image = read_channels(case.paths)
-    needed = PROBABILITIES_NAME in extras or UNCERTAINTY_NAME in extras
-    with naming_image(path):
-        found = predictor.predict(
-            image.array,
-            rule=case.rule,
-            hold=needed or image.array[0].size <= _TRUSTED_PX,
-            on_tile=progress.ticks(path.name),
-        )
-    values = record(path, case.file, counted(found.classes_YX, labels), labels)
-    if case.fit is not None:
-        values["tiling"] = case.fit.settings()
-    if found.probabilities_KYX.size:
-        calibrated_KYX = network.calibration.apply(predictor.distribution(found.probabilities_KYX))
-        values["trust"] = trust(calibrated_KYX, found.classes_YX).to_json()
-        if PROBABILITIES_NAME in extras:
-            raw_KYX = found.probabilities_KYX
-            shown_KYX = raw_KYX if predictor.overlapping else calibrated_KYX
-            file = probabilities_path(target / PROBABILITIES_NAME, case.name, shown_KYX)
-            write_probabilities(file, shown_KYX, image.geometry)
-            values["probabilities"] = file.name
-        if UNCERTAINTY_NAME in extras:
-            write_probabilities(
-                probabilities_path(target / UNCERTAINTY_NAME, case.name, calibrated_KYX),
-                entropy(calibrated_KYX)[None],
-                image.geometry,
-            )
-    if LEVELS_NAME in extras:
-        maps = {**network.level_maps(found), "prediction": found.classes_YX}
-        panels = level_panels(image.array, maps, predictor.classes)
-        write_panels(target / LEVELS_NAME / f"{case.name}.png", panels)
-    if found.image_probabilities_L.size:
-        values["image_label"] = image_label(network.image_class_names, found.image_probabilities_L)
-    if predictor.gate is not None:
-        values["gated"] = found.emptied
-    write_mask(case.file, labels.decode(found.classes_YX).placed_as(image))
-    return values
+def _needing_all(predictor: Predictor, extras: Sequence[str]) -> list[str]:
+    """What was asked for that needs the probabilities of a whole image."""
+    found = [f"--{name}" for name in extras] + ["--tta"] * bool(predictor.ways)
+    return found + ["data.target=border"] * predictor.border
 
 
 def _tell(

@@ -16,6 +16,7 @@ from maskwright.io.run_folder import RunFolder
 
 JOURNAL_NAME = ".predictions.unfinished.jsonl"
 _PRECISIONS = ("float32", "bfloat16")
+_ENGINES = (("OpenVINO", "openvino"), ("ONNX", "onnx"))
 
 
 class Finished:
@@ -79,6 +80,12 @@ class Finished:
         """The number format it began with, so that it does not go on with another."""
         last = str(self._settings.get("numerics", "")).split(" ")[-1]
         return last if last in _PRECISIONS else None
+
+    @property
+    def engine(self) -> str:
+        """What ran the network, so that it goes on with the same."""
+        numerics = str(self._settings.get("numerics", ""))
+        return next((name for start, name in _ENGINES if numerics.startswith(start)), "torch")
 
     def check(self, settings: Mapping[str, Any]) -> None:
         """Refuse to go on with other settings.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maskwright.config import PredictConfig
+from maskwright.config import ModelConfig, PredictConfig
 from maskwright.nn.unet import UNet
 from maskwright.plan.machine import candidates, fastest
 from maskwright.predict.averaging import averaged, passes
@@ -22,6 +22,7 @@ from maskwright.predict.predictor import (
     Rule,
     distribution,
     gated,
+    joined,
     predict_image,
     z_score,
 )
@@ -49,6 +50,7 @@ class Predictor:
             :func:`maskwright.predict.predictor.gated`.
         levels: Whether the engine gives the levels of the decoder.
         slices: Whether stacks are predicted slice by slice, by a network of planes.
+        border: Whether the network tells interior and border of objects, which are one class.
         tiling: How tiles can be chosen for an image, for a network whose layers are known.
     """
 
@@ -64,6 +66,7 @@ class Predictor:
     gate: int | None = None
     levels: bool = False
     slices: bool = False
+    border: bool = False
     tiling: Tiling | None = None
 
     @staticmethod
@@ -75,6 +78,7 @@ class Predictor:
         levels: bool = False,
         gate: int | None = None,
         slices: bool = False,
+        border: bool = False,
     ) -> Predictor:
         """A predictor with the number format that is fastest on this machine.
 
@@ -85,12 +89,12 @@ class Predictor:
             levels: Whether the levels of the decoder are predicted too.
             gate: Class that the image's label may take away.
             slices: Whether stacks are predicted slice by slice.
+            border: Whether the network tells interior and border.
         """
         model = network.config
         tiling = tiling_of(model, config, tile=tile)
         rule = tiling.rule_of(tiling.tile_px)
-        sample = rule.cover((_MEASURED_PX[model.dims],) * model.dims)[0]
-        blank = np.zeros((1, model.channels, *(read.size for read in sample.read)), np.float32)
+        blank = blank_tile(rule, model)
         options = candidates("channels_last", config.precision)
         engines = {
             option: torch_engine(
@@ -103,7 +107,7 @@ class Predictor:
             engines[chosen],
             rule,
             model.channels,
-            model.classes,
+            model.classes - border,
             str(chosen),
             ways=config.tta,
             scales=config.scales,
@@ -111,6 +115,7 @@ class Predictor:
             gate=gate,
             levels=levels,
             slices=slices,
+            border=border,
             tiling=tiling,
         )
 
@@ -157,7 +162,7 @@ class Predictor:
                 rule or self.rule,
                 self.channels,
                 normalise=self.normalise,
-                hold=hold or bool(self.ways),
+                hold=hold or bool(self.ways) or self.border,
                 on_tile=on_tile,
             )
 
@@ -167,11 +172,18 @@ class Predictor:
                 found = replace(found, levels_YX=once(image_CYX).levels_YX)
         else:
             found = once(image_CYX)
+        found = joined(found) if self.border else found
         return found if self.gate is None else gated(found, self.gate)
 
     def distribution(self, probabilities_KYX: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities that sum to one, for what reads them as those of one class a pixel."""
         return distribution(probabilities_KYX) if self.overlapping else probabilities_KYX
+
+
+def blank_tile(rule: Rule, model: ModelConfig) -> NDArray[np.float32]:
+    """A batch of one tile to measure with, shape ``(1, C, *S)``."""
+    sample = rule.cover((_MEASURED_PX[model.dims],) * model.dims)[0]
+    return np.zeros((1, model.channels, *(read.size for read in sample.read)), np.float32)
 
 
 def _run(engine: Engine, batch: NDArray[np.float32]) -> None:

@@ -63,6 +63,10 @@ class Run:
         tta: str | Sequence[str] | None = None,
         gate: bool | None = None,
         memory: str | int | None = None,
+        engine: str | None = None,
+        objects: bool = False,
+        table: str = "csv",
+        settings: Sequence[str] = (),
         overwrite: bool = False,
         resume: bool = False,
         events: Events | None = None,
@@ -80,6 +84,10 @@ class Run:
                 run was configured.
             gate: Whether the image's label may take a class away; by default as configured.
             memory: What prediction takes at most, as ``"2GB"`` or in bytes.
+            engine: ``auto``, ``torch``, ``openvino`` or ``onnx``; by default as configured.
+            objects: Also number and measure the objects.
+            table: ``csv`` or ``parquet``, for the table of the objects.
+            settings: ``key=value`` for any other setting of prediction.
             overwrite: Replace masks that exist.
             resume: Go on with a prediction that was interrupted.
             events: Where progress is told.
@@ -100,6 +108,10 @@ class Run:
             tta=tta,
             gate=gate,
             memory=memory,
+            engine=engine,
+            objects=objects,
+            table=table,
+            settings=settings,
             overwrite=overwrite,
             resume=resume,
             events=events,

@@ -30,6 +30,7 @@ from maskwright.io.image import Image
 from maskwright.io.registry import write_mask
 from maskwright.nn.checkpoint import read_model
 from maskwright.plan.machine import describe_machine
+from maskwright.predict.objects import find_objects
 from maskwright.predict.predictor import ImagePrediction
 from maskwright.progress import Events
 from maskwright.report.figures import volume_slices, write_overlay, write_panels
@@ -66,7 +67,8 @@ def score_run(run: Run, report: CheckReport, split: Split, *, events: Events) ->
     label_map = LabelMap.from_config(run.config.data)
     network, facts = read_model(run.folder.model)
     gate = gate_of(run.config.predict, run.config.data, network.config)
-    predictor = Predictor.build(network, run.config.predict, gate=gate)
+    border = run.config.data.target == "border"
+    predictor = Predictor.build(network, run.config.predict, gate=gate, border=border)
     by_name = {case.name: case for case in report.cases}
     if report.sequence:
         # The split keeps slices apart in blocks; as evidence they are one.
@@ -237,6 +239,7 @@ class _RunScorer:
                 group=case.group,
                 spacing_mm=self._config.spacing_mm or _spacing_of(image, case),
                 config=self._config,
+                prediction_objects=self._objects(found, image),
                 truth_objects=objects,
             )
         )
@@ -248,6 +251,17 @@ class _RunScorer:
             label_map.decode(classes_YX).placed_as(image),
         )
         _draw(folder.overlays, case.name, image.array, truth, classes_YX, self._classes, valid)
+
+    def _objects(self, found: ImagePrediction, image: Image) -> NDArray[np.uint32] | None:
+        """Predicted objects where the network tells them apart, else connected pieces hold."""
+        if found.interior_YX is None:
+            return None
+        return find_objects(
+            found.classes_YX,
+            min_px=self._run.config.predict.min_object_px,
+            spacing=image.spacing_mm,
+            interior_YX=found.interior_YX,
+        )
 
     def _score_others(
         self,

@@ -14,6 +14,7 @@ from maskwright.config import RunConfig
 from maskwright.data.check import CheckReport, check_dataset
 from maskwright.data.image_labels import CONTAINS, contained_class
 from maskwright.data.labels import LabelMap
+from maskwright.data.object_target import BORDER_NAME
 from maskwright.data.problem import raise_first_refusal
 from maskwright.data.sampler import PatchSampler, Source
 from maskwright.data.split import (
@@ -188,13 +189,14 @@ def _train(
         data=config.data,
         label_of=of_images.label_of if of_images else {},
     )
+    names = (*label_map.names, *([BORDER_NAME] if config.data.target == "border" else []))
     numbered = "border_map" in needed_maps(config.train.loss)
     sources = load(split.train, numbered=numbered)
     held = load(split.validation)
     sampler = _sampler(sources, config)
     events.send("busy", text="Measuring number formats")
     options = candidates(config.train.layout, config.train.precision)
-    pixels = _pixels_per_class(sources, label_map.classes)
+    pixels = _pixels_per_class(sources, len(names))
     make = partial(_stepper, config, pixels)
     numerics, seconds = fastest(options, lambda option: _rehearsed_step(make(option), sampler))
     for name, value in seconds.items():
@@ -214,7 +216,7 @@ def _train(
         stepper,
         sampler,
         total_steps=config.train.steps or 1,
-        names=label_map.names,
+        names=names,
         folder=folder.path,
         facts=facts,
         validate=validate,
