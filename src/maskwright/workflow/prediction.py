@@ -18,7 +18,11 @@ from maskwright.io.sink import discard
 from maskwright.progress import Events
 from maskwright.workflow.objects import OBJECTS_NAME, ObjectFiles
 from maskwright.workflow.prediction_cases import plan_cases
-from maskwright.workflow.prediction_checks import check_averaging, check_targets
+from maskwright.workflow.prediction_checks import (
+    check_averaging,
+    check_targets,
+    only_prediction,
+)
 from maskwright.workflow.prediction_journal import Finished, digest
 from maskwright.workflow.prediction_plan import memory_bytes
 from maskwright.workflow.prediction_stream import predict_large
@@ -121,14 +125,16 @@ def predict(
         ConfigError: When the network cannot give what is asked for, an image is too large to
             average, or the memory too small.
         DataError: When an input cannot be read; masks of the others are not touched.
-        OutputError: When a mask exists already, before anything is computed.
+        OutputError: When a mask exists already, before anything is computed, or another process
+            writes masks into the same folder.
         RunError: When the run cannot be used.
     """
     from maskwright.workflow.opening import Asked, open_network
 
     events = events or Events()
     target = Path(out)
-    earlier = Finished.of(target) if resume else None
+    with only_prediction(target):
+        earlier = Finished.of(target) if resume else None
     asked = Asked(tile, levels, tta, gate, engine, settings=tuple(settings))
     if earlier is not None:
         asked = replace(asked, engine=earlier.engine, precision=earlier.precision)
@@ -146,7 +152,8 @@ def predict(
     ]
     channels = group_channels(find_images(list(inputs)), predictor.channels)
     files = {name: target / (name + mask_suffix(paths[0])) for name, paths in channels.items()}
-    check_targets([paths[0] for paths in channels.values()], list(files.values()), target,
+    images = [paths[0] for paths in channels.values()]
+    check_targets(images, list(files.values()), target,
                   overwrite=overwrite, resume=earlier is not None)  # fmt: skip
     cases = plan_cases(
         channels,
@@ -177,43 +184,47 @@ def predict(
     make_folder(target, subject=f"--out {out}")
     for name in extras:
         make_folder(target / name, subject=f"--out {out}")
-    finished = earlier or Finished.begin(target, depends)
-    left = [case for case in cases if not finished.has(case.file, case.paths)]
-    for case in cases if not resume else ():
-        discard(case.file)
-    tiles = sum(predictor.tiles(case.size, case.rule) for case in left)
-    events.send("start", images=len(left), numerics=predictor.numerics, tiles=tiles)
-    tell_parts(left, memory is not None, events)
-    if levels and network.level_shares:
-        tell_levels(network.level_shares, events)
-    progress = _Progress(events, tiles)
-    for case in left:
-        begun = time.monotonic()
-        if case.streams and case.fit is not None:
-            values = predict_large(case, case.fit, network, depends, progress, resume=resume)
-        else:
-            values = predict_whole(case, network, extras, measured, progress)
-        values["elapsed_s"] = round(time.monotonic() - begun, 3)
-        finished.add(case.file, case.paths, values)
-        discard(case.file)
-    records = [finished.record(case.file) for case in cases]
-    _tell(records, network, target, events)
-    if measured is not None:
-        measured.finish([case.name for case in cases], events)
-    summary = {
-        "run": str(run),
-        "numerics": predictor.numerics,
-        "averaged_over": list(predictor.ways),
-        "overlapping": predictor.overlapping,
-        "data": network.data.model_dump(mode="json"),
-        "images": records,
-    }
-    write_text(target / SUMMARY_NAME, json.dumps(summary, indent=2) + "\n")
-    finished.discard()
-    events.send("end", images=len(cases), out=str(target))
-    written = [target / PROBABILITIES_NAME / each["probabilities"]
-               for each in records if "probabilities" in each]  # fmt: skip
-    return Predictions(target, tuple(case.file for case in cases), tuple(written))
+    with only_prediction(target):
+        # Another one may have ended since the first look.
+        check_targets(images, list(files.values()), target,
+                      overwrite=overwrite, resume=earlier is not None)  # fmt: skip
+        finished = earlier or Finished.begin(target, depends)
+        left = [case for case in cases if not finished.has(case.file, case.paths)]
+        for case in cases if not resume else ():
+            discard(case.file)
+        tiles = sum(predictor.tiles(case.size, case.rule) for case in left)
+        events.send("start", images=len(left), numerics=predictor.numerics, tiles=tiles)
+        tell_parts(left, memory is not None, events)
+        if levels and network.level_shares:
+            tell_levels(network.level_shares, events)
+        progress = _Progress(events, tiles)
+        for case in left:
+            begun = time.monotonic()
+            if case.streams and case.fit is not None:
+                values = predict_large(case, case.fit, network, depends, progress, resume=resume)
+            else:
+                values = predict_whole(case, network, extras, measured, progress)
+            values["elapsed_s"] = round(time.monotonic() - begun, 3)
+            finished.add(case.file, case.paths, values)
+            discard(case.file)
+        records = [finished.record(case.file) for case in cases]
+        _tell(records, network, target, events)
+        if measured is not None:
+            measured.finish([case.name for case in cases], events)
+        summary = {
+            "run": str(run),
+            "numerics": predictor.numerics,
+            "averaged_over": list(predictor.ways),
+            "overlapping": predictor.overlapping,
+            "data": network.data.model_dump(mode="json"),
+            "images": records,
+        }
+        write_text(target / SUMMARY_NAME, json.dumps(summary, indent=2) + "\n")
+        finished.discard()
+        events.send("end", images=len(cases), out=str(target))
+        written = [target / PROBABILITIES_NAME / each["probabilities"]
+                   for each in records if "probabilities" in each]  # fmt: skip
+        return Predictions(target, tuple(case.file for case in cases), tuple(written))
 
 
 @dataclass
