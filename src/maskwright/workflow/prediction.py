@@ -13,9 +13,9 @@ from maskwright.config import DataConfig, validate
 from maskwright.data.files import find_images, group_channels
 from maskwright.evaluate.uncertainty import Trust
 from maskwright.io.durable import make_folder, write_text
-from maskwright.io.registry import mask_suffix
 from maskwright.io.sink import discard
 from maskwright.progress import Events
+from maskwright.workflow.mask_files import AUTO, check_formats, suffix_for
 from maskwright.workflow.objects import OBJECTS_NAME, ObjectFiles
 from maskwright.workflow.prediction_cases import plan_cases
 from maskwright.workflow.prediction_checks import (
@@ -65,6 +65,7 @@ def predict(
     engine: str | None = None,
     objects: bool = False,
     table: str = "csv",
+    mask_format: str = AUTO,
     settings: Sequence[str] = (),
     overwrite: bool = False,
     resume: bool = False,
@@ -112,6 +113,8 @@ def predict(
         objects: Also number the objects and measure each; see
             :class:`maskwright.workflow.objects.ObjectFiles`.
         table: ``csv`` or ``parquet``, for the table of the objects.
+        mask_format: ``auto``, the image's own format where that loses nothing, or one of
+            :data:`maskwright.workflow.mask_files.SUFFIX_OF`. ``dicom-seg`` is for DICOM series.
         settings: ``key=value`` for any other setting of prediction, such as ``mirror_px=64`` or
             ``objects=watershed``.
         overwrite: Replace masks that exist, and forget a prediction that was interrupted.
@@ -125,8 +128,8 @@ def predict(
         ConfigError: When the network cannot give what is asked for, an image is too large to
             average, or the memory too small.
         DataError: When an input cannot be read; masks of the others are not touched.
-        OutputError: When a mask exists already, before anything is computed, or another process
-            writes masks into the same folder.
+        OutputError: When a mask exists already or its format cannot hold it, before anything is
+            computed, or another process writes masks into the same folder.
         RunError: When the run cannot be used.
     """
     from maskwright.workflow.opening import Asked, open_network
@@ -151,10 +154,14 @@ def predict(
         if wanted
     ]
     channels = group_channels(find_images(list(inputs)), predictor.channels)
-    files = {name: target / (name + mask_suffix(paths[0])) for name, paths in channels.items()}
+    files = {
+        name: target / (name + suffix_for(paths[0], mask_format))
+        for name, paths in channels.items()
+    }
     images = [paths[0] for paths in channels.values()]
     check_targets(images, list(files.values()), target,
                   overwrite=overwrite, resume=earlier is not None)  # fmt: skip
+    check_formats(images, mask_format, network.labels)
     cases = plan_cases(
         channels,
         files,
@@ -177,6 +184,7 @@ def predict(
         "memory": memory,
         "gate": predictor.gate,
         "also": extras,
+        "mask_format": mask_format,
         "settings": network.settings.model_dump(mode="json", exclude={"engine", "precision"}),
     }
     if earlier is not None:

@@ -21,6 +21,7 @@ from maskwright.io.source import ImageSource
 from maskwright.io.stored import Block
 from maskwright.predict.predictor import ABSENT_BELOW
 from maskwright.predict.stream import measure_source, predict_stream, tiles_left
+from maskwright.workflow.mask_files import is_segmentation_file, write_classes
 from maskwright.workflow.prediction_cases import Case
 from maskwright.workflow.prediction_checks import naming_image
 from maskwright.workflow.prediction_journal import stamps
@@ -100,16 +101,25 @@ def predict_large(
         counts_K[0] += counts_K[gate]
         counts_K[gate] = 0
 
-    def read(block: Block) -> Image:
+    def read_classes(block: Block) -> NDArray[np.uint8]:
         classes = store.read(block)
-        if emptied:
-            classes = np.where(classes == gate, np.uint8(0), classes)
-        return labels.decode(classes)
+        return np.where(classes == gate, np.uint8(0), classes) if emptied else classes
 
     # Beside the class ids first, so that a kill leaves nothing in the folder of the masks.
     whole = store.folder / "mask" / case.file.name
     make_folder(whole.parent, subject=str(case.file))
-    write_large_mask(whole, case.size, read, spacing_mm=source.spacing_mm, geometry=source.geometry)
+    if is_segmentation_file(whole):
+        everything = read_classes(tuple(slice(0, length) for length in case.size))
+        placed = Image(everything[None], source.spacing_mm, source.geometry)
+        write_classes(whole, everything, labels, case.paths[0], placed)
+    else:
+        write_large_mask(
+            whole,
+            case.size,
+            lambda block: labels.decode(read_classes(block)),
+            spacing_mm=source.spacing_mm,
+            geometry=source.geometry,
+        )
     with (replace_folder if whole.is_dir() else replace_file)(case.file) as temporary:
         os.replace(whole, temporary)
     values = record(case.paths[0], case.file, counts_K, labels)
