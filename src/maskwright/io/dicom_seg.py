@@ -230,12 +230,15 @@ def _geometry(file: Any, frames: tuple[_Frame, ...], own: dict[str, Any]) -> tup
 
 def _assemble(path: Path, header: _Header, dtype: np.dtype[Any]) -> NDArray[Any]:
     """The volume of all frames, one frame in memory beside it."""
-    # Frames of single bits share bytes, which highdicom takes apart.
     file = load_extra("highdicom", extra=EXTRA).imread(path)
+    is_packed = file.BitsAllocated == 1 and not file.file_meta.TransferSyntaxUID.is_compressed
     volume = np.full(header.size, header.background, dtype)
     drawn = np.zeros(header.size, bool)
     for place, frame in enumerate(header.frames, start=1):
-        values = file.get_stored_frame(place)
+        if is_packed:
+            values = _unpacked(file.PixelData, place - 1, header.size[1:])
+        else:
+            values = file.get_stored_frame(place)
         z = header.slice_of(frame)
         numbers = {frame.segment} if frame.segment else set(np.unique(values).tolist()) - {0}
         for number in sorted(numbers):
@@ -247,3 +250,11 @@ def _assemble(path: Path, header: _Header, dtype: np.dtype[Any]) -> NDArray[Any]
             volume[z][inside] = value
             drawn[z] |= inside
     return volume
+
+
+def _unpacked(data: bytes, frame: int, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """A frame of single bits; frames share the bytes where they meet."""
+    count = size[0] * size[1]
+    first = frame * count
+    part = np.frombuffer(data, np.uint8)[first // 8 : -(-(first + count) // 8)]
+    return np.unpackbits(part, bitorder="little")[first % 8 :][:count].reshape(size)
