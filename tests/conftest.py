@@ -10,6 +10,7 @@ import pytest
 # Lets a test import what several tests share, and the code that builds a page of docs/.
 sys.path.append(str(Path(__file__).parent))
 sys.path.append(str(Path(__file__).parent / "evaluate"))
+sys.path.append(str(Path(__file__).parent / "io"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -33,8 +33,8 @@ def write_series(
             "0020|000d": f"{SERIES}.1",
             "0020|000e": SERIES,
             "0020|0013": str(z),
-            "0020|0032": "\\".join(f"{n:.6f}" for n in place),
-            "0020|0037": "\\".join(f"{n:.6f}" for n in turn[:, :2].T.ravel()),
+            "0020|0032": "\\".join(f"{n:.9f}" for n in place),
+            "0020|0037": "\\".join(f"{n:.9f}" for n in turn[:, :2].T.ravel()),
             "0028|0030": f"{spacing_xyz[1]}\\{spacing_xyz[0]}",
         }
         for tag, value in tags.items():

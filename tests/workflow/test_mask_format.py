@@ -104,7 +104,7 @@ def test_the_command_line_takes_a_format(tmp_path: Path) -> None:
         app, ["predict", str(run), str(tmp_path / "a.png"), "--out", str(tmp_path / "x"),
               "--mask-format", "jpeg"]
     )  # fmt: skip
-    assert isinstance(failed.exception, mw.ConfigError)
+    assert isinstance(failed.exception, mw.MaskwrightError)
     assert failed.exception.code == "mask-format"
     assert not (tmp_path / "x").exists()
 
