@@ -45,8 +45,10 @@ SAID = {
     "hippocampus": ("1 image without a mask", "float32 (46), uint8 (14)",
                     "the largest values of the images differ widely: 139 to 1.433e+06"),
     "ct_organs": ("42 class numbers with gaps, up to 117", "a single image with a mask"),
-    "nuclei3d": ("a single image with a mask", "51 objects", "gaps in the numbers of 1 of 1"),
-    "nodule_patch": ("a single image with a mask", "values with fractions: 0.25, 0.5, 0.75"),
+    "nuclei3d": ("a single image with a mask", "51 objects", "gaps in the numbers of 1 of 1",
+                 "1 of 1 images are volumes without names of axes"),
+    "nodule_patch": ("a single image with a mask", "values with fractions: 0.25, 0.5, 0.75",
+                     "volumes without names of axes"),
 }  # fmt: skip
 if ".npy" not in SUFFIXES:  # stacks of pages and NumPy files cannot be read
     del SAID["nuclei3d"], SAID["nodule_patch"]
