@@ -12,6 +12,8 @@ import maskwright as mw
 from maskwright.config import DataConfig
 from maskwright.data.check import CheckReport, check_dataset
 from maskwright.data.files import find_images
+from maskwright.data.split import split_cases
+from maskwright.data.split_check import check_split
 from maskwright.io.registry import SUFFIXES, read_header, read_mask
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -78,6 +80,21 @@ REMEDIES: dict[str, tuple[str, ...]] = {
     "nodule_patch": (SLICES, "data.soft=true"),
 }
 """What the refusals of the others tell to add."""
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_draw_of_slices_leaves_every_organ_to_learn_from(seed: int) -> None:
+    report = _report("ct_organs", slices=True)
+    split = split_cases(
+        report.cases,
+        seed=seed,
+        validation_share=0.15,
+        test_share=0.2,
+        sequence=report.sequence,
+        present=report.present,
+    )
+    assert split.test
+    assert check_split(split, report.cases, digests={}, present=report.present) == []
 
 
 @pytest.mark.parametrize("name", SAID)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import highdicom
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
@@ -69,6 +70,23 @@ def test_masks_of_series_are_dicom_seg_where_asked(
         index = np.rint(volume.map_reference_to_indices(np.array([point]))[0]).astype(int)
         assert volume.array[tuple(index)] == 1
     assert mw.evaluate(made.folder, nifti.folder).summary.headline.mean == 1
+
+
+def test_a_truth_without_its_empty_slices_is_scored_where_it_lies(
+    tmp_path: Path, run: Path, scans: Path
+) -> None:
+    made = mw.predict(run, [scans], tmp_path / "masks")
+    truth = mw.predict(run, [scans], tmp_path / "truth", mask_format="dicom-seg")
+    for file in truth.files:
+        dicom = pydicom.dcmread(file)
+        del dicom[0x0099, 0x0010], dicom[0x0099, 0x1001]  # as another program writes it
+        dicom.save_as(file)
+        assert read_mask(file).size[0] < SIZE[0]
+    for folder in (made.folder, truth.folder):  # so that 1 and 255 may mean the same
+        (folder / "predictions.json").unlink()
+    for pair in ((made.folder, truth.folder), (truth.folder, made.folder)):
+        found = mw.evaluate(*pair, report_file=tmp_path / "report.html")
+        assert found.summary.headline.mean == 1
 
 
 def test_a_predicted_dicom_seg_is_a_mask_to_train_with(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -13,9 +13,11 @@ from maskwright.data.labelmap import LabelMap
 from maskwright.errors import ConfigError, OutputError
 from maskwright.io.dicom_seg_write import Segment, check_segmentable, write_segmentation
 from maskwright.io.image import Image
+from maskwright.io.large_mask import write_large_mask
 from maskwright.io.registry import mask_suffix, write_mask
 from maskwright.io.source import ImageSource, open_source
 from maskwright.io.space import Geometry, difference
+from maskwright.io.stored import Block
 
 AUTO = "auto"
 SUFFIX_OF: Mapping[str, str] = MappingProxyType(
@@ -119,14 +121,42 @@ def write_classes(
         write_mask(file, labels.decode(classes_S).placed_as(placed))
 
 
-def is_segmentation_file(file: Path) -> bool:
-    """Whether a mask is written as a DICOM-SEG, whole.
+def write_large_classes(
+    file: Path,
+    size: tuple[int, ...],
+    read: Callable[[Block], NDArray[np.uint8]],
+    labels: LabelMap,
+    image: Path,
+    *,
+    spacing_mm: tuple[float, ...] | None,
+    geometry: Geometry | None,
+) -> None:
+    """Write class ids as :func:`write_classes` does, block by block where the format allows it.
 
-    Example:
-        >>> is_segmentation_file(Path("masks/a.dcm"))
-        True
+    Args:
+        file: The mask.
+        size: Its size in pixels.
+        read: Gives the class ids of any block.
+        labels: The values of the mask.
+        image: The image's file, or its folder.
+        spacing_mm: Pixel size along (Z,) Y and X in mm, where it is known.
+        geometry: Place in space, where it is known.
+
+    Raises:
+        OutputError: When it cannot be written.
     """
-    return file.suffix == _SEGMENTATION
+    if file.suffix == _SEGMENTATION:
+        classes_ZYX = read(tuple(slice(0, length) for length in size))
+        placed = Image(classes_ZYX[None], spacing_mm, geometry)
+        write_classes(file, classes_ZYX, labels, image, placed)
+        return
+    write_large_mask(
+        file,
+        size,
+        lambda block: labels.decode(read(block)),
+        spacing_mm=spacing_mm,
+        geometry=geometry,
+    )
 
 
 def _lost(source: ImageSource, suffix: str) -> str:

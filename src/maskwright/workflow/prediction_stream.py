@@ -14,14 +14,13 @@ from maskwright.data.intensity import Intensity
 from maskwright.data.labels import LabelMap
 from maskwright.io.channels import open_channels
 from maskwright.io.durable import make_folder, replace_file, replace_folder
-from maskwright.io.image import Image
-from maskwright.io.large_mask import blocks_of, write_large_mask
+from maskwright.io.large_mask import blocks_of
 from maskwright.io.sink import LabelStore, unfinished_folder
 from maskwright.io.source import ImageSource
 from maskwright.io.stored import Block
 from maskwright.predict.predictor import ABSENT_BELOW
 from maskwright.predict.stream import measure_source, predict_stream, tiles_left
-from maskwright.workflow.mask_files import is_segmentation_file, write_classes
+from maskwright.workflow.mask_files import write_large_classes
 from maskwright.workflow.prediction_cases import Case
 from maskwright.workflow.prediction_checks import naming_image
 from maskwright.workflow.prediction_journal import stamps
@@ -108,18 +107,15 @@ def predict_large(
     # Beside the class ids first, so that a kill leaves nothing in the folder of the masks.
     whole = store.folder / "mask" / case.file.name
     make_folder(whole.parent, subject=str(case.file))
-    if is_segmentation_file(whole):
-        everything = read_classes(tuple(slice(0, length) for length in case.size))
-        placed = Image(everything[None], source.spacing_mm, source.geometry)
-        write_classes(whole, everything, labels, case.paths[0], placed)
-    else:
-        write_large_mask(
-            whole,
-            case.size,
-            lambda block: labels.decode(read_classes(block)),
-            spacing_mm=source.spacing_mm,
-            geometry=source.geometry,
-        )
+    write_large_classes(
+        whole,
+        case.size,
+        read_classes,
+        labels,
+        case.paths[0],
+        spacing_mm=source.spacing_mm,
+        geometry=source.geometry,
+    )
     with (replace_folder if whole.is_dir() else replace_file)(case.file) as temporary:
         os.replace(whole, temporary)
     values = record(case.paths[0], case.file, counts_K, labels)
