@@ -116,9 +116,9 @@ def test_background_is_written_too_so_that_what_is_missing_is_seen(tmp_path: Pat
     store = LabelStore.begin(tmp_path / "s", (600, 600), {})
     block = (slice(0, 512), slice(0, 512))
     store.write(block, np.zeros((512, 512), np.uint8))
-    chunks = [path for path in (tmp_path / "s" / "labels.zarr" / "c").rglob("*") if path.is_file()]
-    assert len(chunks) == 1
-    (line,) = (tmp_path / "s" / "journal.jsonl").read_text(encoding="utf-8").splitlines()
+    folder = tmp_path / "s" / "labels" / "00000.zarr" / "c"
+    assert len([path for path in folder.rglob("*") if path.is_file()]) == 1
+    line = (tmp_path / "s" / "journal" / "00000.jsonl").read_text(encoding="utf-8").strip()
     assert json.loads(line)["block"] == [[0, 512], [0, 512]]
 
 

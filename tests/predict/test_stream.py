@@ -19,7 +19,7 @@ from maskwright.io.sink import LabelStore
 from maskwright.nn.unet import build_unet
 from maskwright.predict.engine import torch_engine
 from maskwright.predict.predictor import Engine, Found, Rule, predict_image
-from maskwright.predict.stream import BandReader, measure_source, predict_stream
+from maskwright.predict.stream import BandReader, bands_left, measure_source, predict_stream
 from maskwright.tiling import BlendRule, Interval, TileRule, read_mirrored
 
 
@@ -212,18 +212,89 @@ def test_labels_of_whole_images_are_the_sum_of_the_notes_after_a_stop_too(tmp_pa
 
 def test_a_torn_line_of_the_journal_is_a_block_to_write_again(tmp_path: Path) -> None:
     store = LabelStore.begin(tmp_path / "s", (4, 4), {})
-    blocks = [(slice(y, y + 1), slice(0, 4)) for y in range(4)]
+    blocks = [(slice(0, 4), slice(x, x + 1)) for x in range(4)]
     for block in blocks[:2]:
-        store.write(block, np.zeros((1, 4), np.uint8))
-    journal = tmp_path / "s" / "journal.jsonl"
+        store.write(block, np.zeros((4, 1), np.uint8))
+    journal = tmp_path / "s" / "journal" / "00000.jsonl"
     journal.write_bytes(journal.read_bytes()[:-5])
     again = LabelStore.resume(tmp_path / "s", {})
     assert again is not None
     assert [again.is_written(block) for block in blocks] == [True, False, False, False]
-    again.write(blocks[1], np.ones((1, 4), np.uint8))
+    again.write(blocks[1], np.ones((4, 1), np.uint8))
     last = LabelStore.resume(tmp_path / "s", {})
     assert last is not None
     assert [last.is_written(block) for block in blocks] == [True, True, False, False]
+
+
+def test_two_writers_of_other_bands_fill_one_store_with_both_maps(tmp_path: Path) -> None:
+    size, cut = (90, 1300), 37
+    classes = np.random.default_rng(0).integers(0, 9, size).astype(np.uint8)
+    certainty = np.random.default_rng(1).integers(0, 1 << 16, size).astype(np.uint16)
+    LabelStore.begin(tmp_path / "s", size, {}, certainty=True)
+    writers = [LabelStore(tmp_path / "s") for _ in range(2)]
+    for left in range(0, 1300, 130):
+        for writer, rows in zip(writers, (slice(0, cut), slice(cut, 90)), strict=True):
+            block = (rows, slice(left, left + 130))
+            writer.write(block, classes[block], (float(left),), certainty[block])
+    store = LabelStore.resume(tmp_path / "s", {})
+    assert store is not None
+    assert store.has_certainty
+    for where in ((slice(0, 90), slice(0, 1300)), (slice(30, 41), slice(100, 777))):
+        np.testing.assert_array_equal(store.read(where), classes[where])
+        np.testing.assert_array_equal(store.read_certainty(where), certainty[where])
+    assert store.notes() == [(float(left),) for left in range(0, 1300, 130)] * 2
+    files = [{path.relative_to(tmp_path / "s" / name) for path in (tmp_path / "s" / name).rglob("*")
+              if path.is_file()} for name in ("labels", "certainty")]  # fmt: skip
+    assert files[0] == files[1]
+
+
+def test_every_chunk_is_written_once_and_whole(tmp_path: Path) -> None:
+    store = LabelStore.begin(tmp_path / "s", (1800, 2000), {})
+    chunks: dict[Path, int] = {}
+    for top in range(0, 1800, 900):
+        for left in range(0, 2000, 800):
+            block = (slice(top, min(top + 900, 1800)), slice(left, min(left + 800, 2000)))
+            store.write(block, np.zeros([part.stop - part.start for part in block], np.uint8))
+            for path in (tmp_path / "s" / "labels").rglob("c/*/*"):
+                assert chunks.setdefault(path, path.stat().st_mtime_ns) == path.stat().st_mtime_ns
+    assert len(chunks) == 2 * 2 * 5
+
+
+def test_a_store_that_was_given_up_for_lost_does_no_harm(tmp_path: Path) -> None:
+    LabelStore.begin(tmp_path / "s", (40, 60), {})
+    lost, heir = LabelStore(tmp_path / "s"), LabelStore(tmp_path / "s")
+    blocks = [(slice(0, 40), slice(left, left + 20)) for left in (0, 20, 40)]
+    for number, block in enumerate(blocks):
+        for store in (lost, heir) if number < 2 else (heir,):
+            store.write(block, np.full((40, 20), number + 1, np.uint8), (0.5,))
+    lost.write(blocks[2], np.full((40, 20), 3, np.uint8), (0.5,))
+    store = LabelStore(tmp_path / "s")
+    assert store.notes() == [(0.5,)] * 3
+    found = store.read((slice(0, 40), slice(0, 60)))
+    assert found[0, ::20].tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("rule", [TileRule, BlendRule])
+@pytest.mark.parametrize("together", [1, 3])
+def test_bands_predicted_apart_and_in_any_order_are_those_predicted_together(
+    rule: type[TileRule] | type[BlendRule], together: int, tmp_path: Path
+) -> None:
+    engine, axes = _network(norm="instance", image_classes=2)
+    source, tiles = Stored(_image(300, 100)), rule(axes, 72, 8)
+    whole = LabelStore.begin(tmp_path / "whole", (300, 100), {})
+    _stream(source, whole, engine, tiles)
+    apart = LabelStore.begin(tmp_path / "apart", (300, 100), {})
+    bands = bands_left(tiles.cover((300, 100)), apart)
+    assert len(bands) > 4
+    for first in reversed(range(0, len(bands), together)):
+        several = bands[first : first + together]
+        rows = slice(several[0].start, several[-1].stop)
+        _stream(source, LabelStore(apart.folder), engine, tiles, rows=rows)
+    apart = LabelStore(apart.folder)
+    assert not bands_left(tiles.cover((300, 100)), apart)
+    np.testing.assert_array_equal(_whole(apart), _whole(whole))
+    assert apart.notes() == whole.notes()
+    assert len(apart.notes()[0]) == 2
 
 
 def test_a_prediction_with_other_settings_is_not_gone_on_with(tmp_path: Path) -> None:

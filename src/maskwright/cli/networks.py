@@ -205,6 +205,23 @@ def predict(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a prediction that was interrupted.")
     ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Predict with so many processes of this machine, which share cores and --memory.",
+            show_default="this process alone",
+        ),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="tcp://HOST:8786",
+            help="Predict with the workers of a scheduler of Dask, on machines that share the "
+            "images and --out.",
+            show_default="none",
+        ),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -214,6 +231,8 @@ def predict(
     the mean over the tiles, weighted by the area of each.
 
     Example: maskwright predict runs/cells new/ --out masks --tta flip
+
+    On four processes: maskwright predict runs/cells new/ --out masks --workers 4
     """
     from maskwright.workflow.prediction import SUMMARY_NAME
     from maskwright.workflow.prediction import predict as run_prediction
@@ -237,6 +256,8 @@ def predict(
             settings=tuple(settings or ()),
             overwrite=overwrite,
             resume=resume,
+            workers=workers,
+            scheduler=scheduler,
             events=events,
         )
     if as_json:

@@ -110,6 +110,16 @@ def reuse_memory() -> bool:
     return bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
 
 
+def use_threads(count: int) -> None:
+    """Compute with so many threads in this process, in PyTorch and what is opened later.
+
+    Args:
+        count: Threads.
+    """
+    os.environ["OMP_NUM_THREADS"] = str(count)
+    torch.set_num_threads(count)
+
+
 def describe_machine() -> dict[str, str]:
     """Facts of this machine for the report: processor, cores, memory, system, PyTorch."""
     facts = {

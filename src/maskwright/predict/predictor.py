@@ -162,6 +162,7 @@ def join_tiles(
     shape: tuple[int, ...],
     *,
     sums: type[np.floating[Any]] = np.float32,
+    end: int | None = None,
 ) -> Iterator[Part]:
     """Parts of an image that are finished: each tile, or bands of averaged tiles.
 
@@ -170,6 +171,7 @@ def join_tiles(
         tiles: The tiles, in row-major order; of tiles that overlap whole rows, from any row on.
         shape: Size of the image.
         sums: Data type of the running sums of overlapping tiles.
+        end: Row of the image before which parts end, by default its last.
 
     Yields:
         Parts in order. Where ``tiles`` do not begin with the first row, those parts that an
@@ -178,7 +180,8 @@ def join_tiles(
     pixels = float(np.prod(shape))
     slab: Slab | None = None
     image_L = _nothing()
-    stops = [*(tile.write[0].start for tile in tiles[1:]), shape[0]][: len(tiles)]
+    end = shape[0] if end is None else end
+    stops = [*(tile.write[0].start for tile in tiles[1:]), end][: len(tiles)]
     for (tile, found), stop in zip(predicted, stops, strict=True):
         maps = [found["probabilities"][0], *(level[0] for level in found.get("levels", []))]
         if "image_probabilities" in found:

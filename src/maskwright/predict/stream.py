@@ -12,8 +12,9 @@ it, with the very same result.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby, pairwise
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +53,29 @@ class Source(Protocol):
     @property
     def read(self) -> Callable[[tuple[slice, ...]], NDArray[Any]]:
         """From a block over the axes of space to its pixels, ``(C, *block)``."""
+
+
+class Decided(NamedTuple):
+    """What is kept of a part of an image.
+
+    Args:
+        ids_S: An id of each pixel, such as its class.
+        certainty_S: Probability of each pixel's class times 65535, where it is wanted.
+        sums: Numbers to be added to those of other parts.
+    """
+
+    ids_S: NDArray[np.uint8]
+    certainty_S: NDArray[np.uint16] | None = None
+    sums: Sequence[float] = ()
+
+
+Decide = Callable[[NDArray[Any]], Decided]
+"""From the probabilities of all classes in a part of an image, ``(K, *S)``, to what is kept."""
+
+
+def decide_classes(probabilities_KYX: NDArray[Any]) -> Decided:
+    """Keep the most probable classes alone."""
+    return Decided(most_probable(probabilities_KYX))
 
 
 class BandReader:
@@ -149,14 +173,16 @@ def predict_stream(
     channels: int,
     *,
     most_bytes: int,
+    decide: Decide = decide_classes,
     sums: type[np.floating[Any]] = np.float32,
     on_tile: Callable[[], None] | None = None,
+    rows: slice | None = None,
 ) -> None:
     """Predict an image in a file into a sink, tile by tile.
 
     The class ids are those that :func:`maskwright.predict.predictor.predict_image` gives. Beside
-    each block go its probabilities of the classes of whole images, where the network gives them,
-    weighted so that they are to be summed.
+    each block go the sums of what is decided on, then its probabilities of the classes of whole
+    images, where the network gives them, weighted so that they are to be summed too.
 
     Args:
         source: The image.
@@ -166,46 +192,108 @@ def predict_stream(
         measured: Mean and deviation of the whole image.
         channels: Channels the network takes.
         most_bytes: Memory for the band of the image that is held.
+        decide: What is kept of the probabilities of a part that is finished.
         sums: Data type of the running sums of tiles that are averaged.
         on_tile: Called after each tile that is predicted, see :func:`tiles_left`.
+        rows: Only the bands that begin in these rows, see :func:`bands_left`.
     """
     size = source.shape[1:]
-    tiles = tiles_left(rule.cover(size), sink)
+    cover = rule.cover(size)
+    tiles, bands = tiles_left(cover, sink, rows), bands_left(cover, sink, rows)
     read = BandReader(source, most_bytes)
 
     def normalised(window: Window) -> NDArray[np.float32]:
         return intensity.apply(read(window), measured, channels)
 
     predicted = told(run_tiles(tiles, normalised, engine), on_tile)
-    for part in join_tiles(predicted, tiles, size, sums=sums):
-        # Of rows that were taken up again the first parts are not whole, and there already.
-        if not sink.is_written(part.where):
-            sink.write(part.where, _decided(part.probabilities_KYX), part.image_L.tolist())
+    for part in join_tiles(predicted, tiles, size, sums=sums, end=bands[-1].stop if bands else 0):
+        # Of rows that were taken up again the first parts are not whole, and those of others.
+        if part.where[0].start >= bands[0].start and not sink.is_written(part.where):
+            kept = _decided(part.probabilities_KYX, decide)
+            note = (*kept.sums, *part.image_L.tolist())
+            sink.write(part.where, kept.ids_S, note, kept.certainty_S)
 
 
-def tiles_left(tiles: list[Tile], sink: LabelSink) -> list[Tile]:
+def tiles_left(tiles: list[Tile], sink: LabelSink, rows: slice | None = None) -> list[Tile]:
     """The tiles that are still to be predicted.
 
-    Of tiles that are averaged these are all that reach into a band of rows that is not there.
+    Of tiles that are averaged these are all that reach into what lies between the first and the
+    last band that is not there.
+
+    Args:
+        tiles: All tiles of the image.
+        sink: What knows which blocks are there.
+        rows: Only for the bands that begin in these rows.
     """
-    size = tuple(
-        max(tile.write[axis].stop for tile in tiles) for axis in range(len(tiles[0].write))
-    )
+    left = bands_left(tiles, sink, rows)
+    if not left:
+        return []
+    first, last = left[0], left[-1]
     if tiles[0].weights is None:
-        return [tile for tile in tiles if not sink.is_written(tile.write_slices)]
-    starts = sorted({tile.write[0].start for tile in tiles})
-    rest = tuple(slice(0, length) for length in size[1:])
-    for start, stop in zip(starts, [*starts[1:], size[0]], strict=True):
-        if not sink.is_written((slice(start, stop), *rest)):
-            return [tile for tile in tiles if tile.write[0].stop > start]
-    return []
+        return [
+            tile
+            for tile in tiles
+            if first.start <= tile.write[0].start < last.stop
+            and not sink.is_written(tile.write_slices)
+        ]
+    return [
+        tile
+        for tile in tiles
+        if tile.write[0].stop > first.start and tile.write[0].start < last.stop
+    ]
 
 
-def _decided(probabilities_KYX: NDArray[Any]) -> NDArray[np.uint8]:
-    """Class ids, some rows at a time: deciding takes eight bytes a pixel."""
+def bands_left(tiles: list[Tile], sink: LabelSink, rows: slice | None = None) -> list[slice]:
+    """Rows of the bands that are still to be predicted, whole or in part, from above.
+
+    A band begins where a row of tiles does and ends where the next one begins. Bands can be
+    predicted one by one, by several processes too.
+
+    Args:
+        tiles: All tiles of the image.
+        sink: What knows which blocks are there.
+        rows: Only the bands that begin in these rows.
+
+    Example:
+        >>> from maskwright.geometry import Axis
+        >>> from maskwright.tiling import BlendRule
+        >>> class Nothing:
+        ...     def is_written(self, block): return False
+        >>> tiles = BlendRule((Axis((3, 3), (2,)),) * 2, 16, 0).cover((40, 16))
+        >>> [(band.start, band.stop) for band in bands_left(tiles, Nothing(), slice(8, 40))]
+        [(8, 16), (16, 24), (24, 40)]
+    """
+    if tiles[0].weights is None:
+        grouped = groupby(tiles, key=lambda tile: tile.write[0])
+        bands = [(rows_of.slice, [tile.write_slices for tile in row]) for rows_of, row in grouped]
+    else:
+        height, *rest = (
+            max(tile.write[axis].stop for tile in tiles) for axis in range(len(tiles[0].write))
+        )
+        across = tuple(slice(0, length) for length in rest)
+        starts = sorted({tile.write[0].start for tile in tiles})
+        bands = [
+            (slice(start, stop), [(slice(start, stop), *across)])
+            for start, stop in pairwise([*starts, height])
+        ]
+    return [
+        band
+        for band, blocks in bands
+        if (rows is None or rows.start <= band.start < rows.stop)
+        and not all(sink.is_written(block) for block in blocks)
+    ]
+
+
+def _decided(probabilities_KYX: NDArray[Any], decide: Decide) -> Decided:
+    """What is kept of a part, some rows at a time: deciding takes many bytes a pixel."""
     size = probabilities_KYX.shape[1:]
-    classes_YX = np.empty(size, np.uint8)
     rows = max(1, _DECIDED_PX // math.prod(size[1:]))
-    for first in range(0, size[0], rows):
-        classes_YX[first : first + rows] = most_probable(probabilities_KYX[:, first : first + rows])
-    return classes_YX
+    parts = [
+        decide(probabilities_KYX[:, first : first + rows]) for first in range(0, size[0], rows)
+    ]
+    certain = [part.certainty_S for part in parts if part.certainty_S is not None]
+    return Decided(
+        np.concatenate([part.ids_S for part in parts]),
+        np.concatenate(certain) if certain else None,
+        np.sum([part.sums for part in parts], axis=0).tolist(),
+    )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +17,17 @@ from maskwright.evaluate.uncertainty import Trust
 from maskwright.io.durable import make_folder, write_text
 from maskwright.io.sink import discard
 from maskwright.progress import Events
+from maskwright.workflow.distributed import (
+    check_workers,
+    connected,
+    dividing,
+    threads_each,
+)
+from maskwright.workflow.distributed_tasks import Job
+from maskwright.workflow.lease import Lease, end_leases
 from maskwright.workflow.mask_files import AUTO, check_formats, suffix_for
 from maskwright.workflow.objects import OBJECTS_NAME, ObjectFiles
-from maskwright.workflow.prediction_cases import plan_cases
+from maskwright.workflow.prediction_cases import Case, plan_cases
 from maskwright.workflow.prediction_checks import (
     check_averaging,
     check_targets,
@@ -30,6 +40,7 @@ from maskwright.workflow.prediction_tables import (
     tell_gated,
     tell_levels,
     tell_parts,
+    tell_too_large,
     warn_one_class,
     write_image_labels,
     write_trust,
@@ -43,6 +54,7 @@ from maskwright.workflow.prediction_whole import (
 )
 from maskwright.workflow.predictions import Predictions
 from maskwright.workflow.predictor import Predictor
+from maskwright.workflow.workers import Workers
 
 if TYPE_CHECKING:
     from maskwright.workflow.opening import OpenedNetwork
@@ -69,6 +81,8 @@ def predict(
     settings: Sequence[str] = (),
     overwrite: bool = False,
     resume: bool = False,
+    workers: int | None = None,
+    scheduler: str | None = None,
     events: Events | None = None,
 ) -> Predictions:
     """Predict images and write a mask of the same name for each.
@@ -119,6 +133,10 @@ def predict(
             ``objects=watershed``.
         overwrite: Replace masks that exist, and forget a prediction that was interrupted.
         resume: Go on with a prediction that was interrupted.
+        workers: Processes of this machine that predict, each images or bands of rows of its own;
+            they share its cores, and ``memory`` where that is given.
+        scheduler: Address of a scheduler of Dask whose workers predict, each within ``memory``.
+            They need images and ``out`` under the same path; see ``docs/many_machines.md``.
         events: Where progress is told.
 
     Returns:
@@ -135,12 +153,13 @@ def predict(
     from maskwright.workflow.opening import Asked, open_network
 
     events = events or Events()
+    spread = check_workers(workers, scheduler)
     target = Path(out)
     with only_prediction(target):
         earlier = Finished.of(target) if resume else None
     asked = Asked(tile, levels, tta, gate, engine, settings=tuple(settings))
     if earlier is not None:
-        asked = replace(asked, engine=earlier.engine, precision=earlier.precision)
+        asked = asked.decided(*earlier.decided)
     network = open_network(run, asked)
     predictor = network.predictor
     extras = [
@@ -162,15 +181,17 @@ def predict(
     check_targets(images, list(files.values()), target,
                   overwrite=overwrite, resume=earlier is not None)  # fmt: skip
     check_formats(images, mask_format, network.labels)
-    cases = plan_cases(
-        channels,
-        files,
-        predictor,
-        memory_bytes(memory),
-        whole=_needing_all(predictor, extras),
-        strict=memory is not None,
-        trusted_px=TRUSTED_PX,
-    )
+    with dividing(memory, workers) as memory:
+        cases = plan_cases(
+            channels,
+            files,
+            predictor,
+            memory_bytes(memory),
+            whole=_needing_all(predictor, extras),
+            strict=memory is not None,
+            held=objects or predictor.border,
+            trusted_px=TRUSTED_PX,
+        )
     sizes = [case.size for case in cases]
     if predictor.ways:
         check_averaging([case.paths[0] for case in cases], sizes, TRUSTED_PX)
@@ -196,6 +217,7 @@ def predict(
         # Another one may have ended since the first look.
         check_targets(images, list(files.values()), target,
                       overwrite=overwrite, resume=earlier is not None)  # fmt: skip
+        end_leases(target)
         finished = earlier or Finished.begin(target, depends)
         left = [case for case in cases if not finished.has(case.file, case.paths)]
         for case in cases if not resume else ():
@@ -206,15 +228,21 @@ def predict(
         if levels and network.level_shares:
             tell_levels(network.level_shares, events)
         progress = _Progress(events, tiles)
-        for case in left:
-            begun = time.monotonic()
-            if case.streams and case.fit is not None:
-                values = predict_large(case, case.fit, network, depends, progress, resume=resume)
-            else:
-                values = predict_whole(case, network, extras, measured, progress)
-            values["elapsed_s"] = round(time.monotonic() - begun, 3)
-            finished.add(case.file, case.paths, values)
-            discard(case.file)
+        with ExitStack() as stack:
+            others: Workers | None = None
+            if spread and left:
+                form, threads = table if objects else None, threads_each(workers)
+                lease = Lease.begin(Path(os.path.abspath(target)))
+                job = Job.of(lease, network, asked, left[0].size, threads, extras, form)
+                others = stack.enter_context(
+                    connected(workers, scheduler, network, Path(run), job, progress, events)
+                )
+                others.greet([path for case in left for path in case.paths])
+            for case, values in _predicted(
+                left, network, extras, measured, depends, progress, others, resume
+            ):
+                finished.add(case.file, case.paths, values)
+                discard(case.file)
         records = [finished.record(case.file) for case in cases]
         _tell(records, network, target, events)
         if measured is not None:
@@ -229,10 +257,40 @@ def predict(
         }
         write_text(target / SUMMARY_NAME, json.dumps(summary, indent=2) + "\n")
         finished.discard()
+        if measured is not None:
+            measured.discard([case.name for case in cases])
         events.send("end", images=len(cases), out=str(target))
         written = [target / PROBABILITIES_NAME / each["probabilities"]
                    for each in records if "probabilities" in each]  # fmt: skip
         return Predictions(target, tuple(case.file for case in cases), tuple(written))
+
+
+def _predicted(
+    cases: Sequence[Case],
+    network: OpenedNetwork,
+    extras: Sequence[str],
+    measured: ObjectFiles | None,
+    settings: Mapping[str, Any],
+    progress: _Progress,
+    others: Workers | None,
+    resume: bool,
+) -> Iterator[tuple[Case, dict[str, Any]]]:
+    """Images with their records, as they are finished."""
+    if others is not None:
+        whole = [case for case in cases if not case.streams]
+        yield from others.predict(whole, lambda case: network.predictor.tiles(case.size, case.rule))
+    for case in cases:
+        begun = time.monotonic()
+        if case.streams and case.fit is not None:
+            spread = others.spread if others is not None else None
+            values = predict_large(
+                case, case.fit, network, settings, measured, progress, resume=resume, spread=spread
+            )
+        elif others is None:
+            values = predict_whole(case, network, extras, measured, progress)
+        else:
+            continue
+        yield case, values | {"elapsed_s": round(time.monotonic() - begun, 3)}
 
 
 @dataclass
@@ -245,12 +303,12 @@ class _Progress:
 
     def ticks(self, name: str) -> Callable[[], None]:
         """What is called after each tile of an image."""
+        return lambda: self.add(name, 1)
 
-        def tick() -> None:
-            self.done += 1
-            self.events.send("tile", number=self.done, tiles=self.tiles, name=name)
-
-        return tick
+    def add(self, name: str, tiles: int) -> None:
+        """Count tiles of an image that are done."""
+        self.done += tiles
+        self.events.send("tile", number=self.done, tiles=self.tiles, name=name)
 
     def skip(self, tiles: int) -> None:
         """Leave out tiles that an earlier process predicted."""
@@ -263,8 +321,8 @@ class _Progress:
 
 def _needing_all(predictor: Predictor, extras: Sequence[str]) -> list[str]:
     """What was asked for that needs the probabilities of a whole image."""
-    found = [f"--{name}" for name in extras] + ["--tta"] * bool(predictor.ways)
-    return found + ["data.target=border"] * predictor.border
+    found = [f"--{name}" for name in extras if name != OBJECTS_NAME]
+    return found + ["--tta"] * bool(predictor.ways)
 
 
 def _tell(
@@ -272,6 +330,7 @@ def _tell(
 ) -> None:
     """Write the tables of all images, and say what a person should look at."""
     warn_one_class(records, events)
+    tell_too_large(records, events)
     trusts = {
         Path(values["image"]).name: Trust.from_json(values["trust"])
         for values in records

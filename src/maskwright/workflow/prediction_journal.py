@@ -76,16 +76,9 @@ class Finished:
         return Finished(path, settings, {entry["mask"]: entry for entry in entries})
 
     @property
-    def precision(self) -> str | None:
-        """The number format it began with, so that it does not go on with another."""
-        last = str(self._settings.get("numerics", "")).split(" ")[-1]
-        return last if last in _PRECISIONS else None
-
-    @property
-    def engine(self) -> str:
-        """What ran the network, so that it goes on with the same."""
-        numerics = str(self._settings.get("numerics", ""))
-        return next((name for start, name in _ENGINES if numerics.startswith(start)), "torch")
+    def decided(self) -> tuple[str, str | None]:
+        """Engine and number format it began with, so that it goes on with the same."""
+        return decided(str(self._settings.get("numerics", "")))
 
     def check(self, settings: Mapping[str, Any]) -> None:
         """Refuse to go on with other settings.
@@ -137,6 +130,21 @@ class Finished:
     def discard(self) -> None:
         """Remove the journal: all is finished."""
         self._path.unlink(missing_ok=True)
+
+
+def decided(numerics: str) -> tuple[str, str | None]:
+    """Engine and number format from what a record says of them.
+
+    Args:
+        numerics: Memory order or library, then the number format.
+
+    Example:
+        >>> decided("OpenVINO 2026.1.0, bfloat16"), decided("channels_last float32")
+        (('openvino', 'bfloat16'), ('torch', 'float32'))
+    """
+    last = numerics.split(" ")[-1]
+    engine = next((name for start, name in _ENGINES if numerics.startswith(start)), "torch")
+    return engine, last if last in _PRECISIONS else None
 
 
 def stamps(images: Sequence[Path]) -> list[list[Any]]:

@@ -70,6 +70,8 @@ class Run:
         settings: Sequence[str] = (),
         overwrite: bool = False,
         resume: bool = False,
+        workers: int | None = None,
+        scheduler: str | None = None,
         events: Events | None = None,
     ) -> Predictions:
         """Masks for images; see :func:`maskwright.workflow.prediction.predict`.
@@ -93,6 +95,8 @@ class Run:
             settings: ``key=value`` for any other setting of prediction.
             overwrite: Replace masks that exist.
             resume: Go on with a prediction that was interrupted.
+            workers: Processes of this machine that predict.
+            scheduler: Address of a scheduler of Dask whose workers predict.
             events: Where progress is told.
         """
         from maskwright.workflow.prediction import predict
@@ -118,6 +122,8 @@ class Run:
             settings=settings,
             overwrite=overwrite,
             resume=resume,
+            workers=workers,
+            scheduler=scheduler,
             events=events,
         )
 
