@@ -123,6 +123,23 @@ def test_highdicom_reads_classes_places_and_what_made_them(tmp_path: Path, serie
         assert volume.array[tuple(index)] == classes_ZYX[z, y, x]
 
 
+def test_slices_that_are_not_evenly_apart_keep_their_masks(tmp_path: Path) -> None:
+    scan = write_series(tmp_path / "scan", RNG.integers(0, 9, (40, 5, 6)).astype(np.int16))
+    moved_mm = np.array([0.0, *np.cumsum([-0.2] * 20 + [0.2] * 19)])  # of 2.5 mm each
+    for file in scan.iterdir():
+        dicom = pydicom.dcmread(file)
+        shift = moved_mm[int(dicom.InstanceNumber)] * OBLIQUE[:, 2]
+        place = np.array(dicom.ImagePositionPatient, float) + shift
+        dicom.ImagePositionPatient = [f"{n:.9f}" for n in place]
+        dicom.save_as(file)
+    classes_ZYX = RNG.integers(0, 3, (40, 5, 6)).astype(np.uint8)
+    classes_ZYX[[0, 7]] = 0
+    write_segmentation(tmp_path / "a.dcm", classes_ZYX, SEGMENTS, scan)
+    mask = read_mask(tmp_path / "a.dcm")
+    assert np.array_equal(mask.array[0], classes_ZYX)
+    assert mask.geometry == read_image(scan).geometry
+
+
 def test_a_mask_without_anything_drawn_is_a_whole_mask(tmp_path: Path, series: Path) -> None:
     write_segmentation(tmp_path / "a.dcm", np.zeros(SIZE, np.uint8), SEGMENTS, series)
     mask = read_mask(tmp_path / "a.dcm")
@@ -236,9 +253,11 @@ def test_without_highdicom_the_extra_is_named(tmp_path: Path, series: Path) -> N
 def test_notes_that_say_nonsense_are_refused(tmp_path: Path, series: Path) -> None:
     path = tmp_path / "a.dcm"
     write_segmentation(path, _drawn(), SEGMENTS, series)
-    good = {"slices": 7, "origin": [-120.0, 33.5, 7.25], "step_mm": 2.5, "values": [0, 1, 2]}
+    at_mm = [2.5 * z for z in range(7)]
+    good = {"at_mm": at_mm, "origin": [-120.0, 33.5, 7.25], "step_mm": 2.5, "values": [0, 1, 2]}
     wrong: list[dict[str, Any]] = [
-        {"slices": 10**9}, {"slices": -1}, {"slices": 2}, {"values": [0, 1]}, {"step_mm": 0},
+        {"at_mm": 7}, {"at_mm": []}, {"at_mm": at_mm[:2]}, {"at_mm": [0, float("nan")]},
+        {"values": [0, 1]}, {"step_mm": 0},
         {"values": [0, 1, 10**6]}, {"origin": [0, 0]}, {"step_mm": "x"}, {"values": None},
     ]  # fmt: skip
     for change in wrong:

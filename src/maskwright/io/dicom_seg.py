@@ -5,9 +5,9 @@
     frame ── segment number ──▶ value of the mask
           └─ position       ──▶ slice of the volume      slices that no frame shows are background
 
-A file made by :mod:`maskwright.io.dicom_seg_write` also says which slices its series has and which
-value each segment stands for. Others leave out slices where nothing is drawn; :func:`placed_on`
-gives them back.
+A file made by :mod:`maskwright.io.dicom_seg_write` also says where the slices of its series are
+and which value each segment stands for. Others leave out slices where nothing is drawn, which
+:func:`placed_on` gives back.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ PRIVATE = (0x0099, "maskwright", 0x01)
 """Group, creator and element of what only this program writes, as JSON."""
 
 _MOST_VALUE = 65535
+_MOST_SLICES = 1 << 20
+_MOST_UNEVEN = 0.25  # of the distance of slices
 
 
 @dataclass(frozen=True)
@@ -59,14 +61,16 @@ class _Header:
     frames: tuple[_Frame, ...]
     size: tuple[int, int, int]
     geometry: Geometry
+    at_mm: NDArray[np.float64]
     values: dict[int, int]
     background: int
 
-    def slice_of(self, frame: _Frame) -> int:
-        """Number of the slice that a frame belongs to."""
+    def slice_of(self, frame: _Frame) -> tuple[int, float]:
+        """Number of the slice that a frame belongs to, and how far it is from it in slices."""
         apart = frame.position - np.array(self.geometry.origin_xyz)
-        normal = np.array(self.geometry.direction)[:, 2]
-        return round(float(apart @ normal) / self.geometry.spacing_xyz[2])
+        away_mm = np.abs(self.at_mm - apart @ np.array(self.geometry.direction)[:, 2])
+        nearest = int(away_mm.argmin())
+        return nearest, float(away_mm[nearest]) / self.geometry.spacing_xyz[2]
 
 
 def open_segmentation(path: Path, labels: bool = True) -> StoredArray:
@@ -83,9 +87,9 @@ def open_segmentation(path: Path, labels: bool = True) -> StoredArray:
     Raises:
         ImageReadError: For a file that is no segmentation, shares of voxels instead of segments
             (``dicom-seg-type``), segments that overlap (``labels-overlap``), and damaged files.
-        MaskwrightError: ``extra-missing`` without pydicom.
+        MaskwrightError: ``extra-missing`` without highdicom.
 
-    Source: DICOM PS3.3 A.51 and C.8.20 (Segmentation), read by pydicom.
+    Source: DICOM PS3.3 A.51 and C.8.20 (Segmentation), read by highdicom.
     """
     if not is_segmentation(path):
         expected = "a DICOM segmentation, or the folder of a series"
@@ -136,9 +140,10 @@ def placed_on(mask: Image, size: tuple[int, ...], geometry: Geometry | None) -> 
         return mask
     step_mm, normal = geometry.spacing_xyz[2], np.array(geometry.direction)[:, 2]
     apart = np.subtract(own.origin_xyz, geometry.origin_xyz)
-    first = round(float(apart @ normal) / step_mm)
-    even = count == 1 or math.isclose(own.spacing_xyz[2], step_mm, rel_tol=0.2)
-    if not (even and 0 <= first <= size[0] - count):
+    at = float(apart @ normal) / step_mm
+    first = round(at)
+    even = count == 1 or math.isclose(own.spacing_xyz[2], step_mm, rel_tol=_MOST_UNEVEN / count)
+    if not (even and abs(at - first) <= _MOST_UNEVEN and 0 <= first <= size[0] - count):
         return mask
     array = np.zeros((1, *size), mask.array.dtype)
     array[:, first : first + count] = mask.array
@@ -167,12 +172,14 @@ def _read_header(path: Path) -> _Header:
             values = {number: value for number, value in values.items() if number}
         if not all(0 <= value <= _MOST_VALUE for value in (background, *values.values())):
             raise ValueError(f"values of segments up to {max(values.values())}")
-        geometry, slices = _geometry(file, frames, own)
+        geometry, at_mm = _geometry(file, frames, own)
         check_spacing(geometry.spacing_xyz, path)
-        size = (slices, int(file.Rows), int(file.Columns))
-        header = _Header(frames, size, geometry, values, background)
-        if any(not 0 <= header.slice_of(frame) < slices for frame in frames):
-            raise ValueError("a frame that lies outside of the series")
+        size = (len(at_mm), int(file.Rows), int(file.Columns))
+        header = _Header(frames, size, geometry, at_mm, values, background)
+        if any(header.slice_of(frame)[1] > _MOST_UNEVEN for frame in frames):
+            expected = f"slices {geometry.spacing_xyz[2]:.3g} mm apart"
+            remedy = "export the segmentation on the slices of its series"
+            raise refusal("dicom-gap", path, expected, "frames between them", remedy)
         return header
 
 
@@ -205,8 +212,10 @@ def _own_notes(file: Any) -> dict[str, Any]:
         return {}
 
 
-def _geometry(file: Any, frames: tuple[_Frame, ...], own: dict[str, Any]) -> tuple[Geometry, int]:
-    """Where the volume lies, and how many slices it has."""
+def _geometry(
+    file: Any, frames: tuple[_Frame, ...], own: dict[str, Any]
+) -> tuple[Geometry, NDArray[np.float64]]:
+    """Where the volume lies, and where each of its slices is along the normal."""
     shared = file.SharedFunctionalGroupsSequence[0]
     first_group = file.PerFrameFunctionalGroupsSequence[0]
     measures = _first(first_group, shared, "PixelMeasuresSequence")
@@ -215,17 +224,22 @@ def _geometry(file: Any, frames: tuple[_Frame, ...], own: dict[str, Any]) -> tup
     normal = np.cross(x, y)
     y_mm, x_mm = (float(value) for value in measures.PixelSpacing)
     places = sorted(frames, key=lambda frame: float(frame.position @ normal))
-    at_mm = np.unique(np.round([float(frame.position @ normal) for frame in places], 3))
-    apart_mm = float(np.diff(at_mm).min()) if len(at_mm) > 1 else 0.0
-    step_mm = float(getattr(measures, "SpacingBetweenSlices", 0) or apart_mm)
+    found_mm = np.unique(np.round([float(frame.position @ normal) for frame in places], 3))
+    apart_mm = float(np.diff(found_mm).min()) if len(found_mm) > 1 else 0.0
+    step_mm = abs(float(getattr(measures, "SpacingBetweenSlices", 0) or apart_mm))
     step_mm = step_mm or float(getattr(measures, "SliceThickness", 0) or 1)
     origin = places[0].position
-    slices = round(float((places[-1].position - origin) @ normal) / step_mm) + 1
+    last = round(float((places[-1].position - origin) @ normal) / step_mm)
+    if not 0 <= last < _MOST_SLICES:
+        raise ValueError(f"{last} slices")
+    at_mm: NDArray[np.float64] = np.arange(last + 1) * np.float64(step_mm)
     if own:
         origin, step_mm = np.array(own["origin"], np.float64), float(own["step_mm"])
-        slices = int(own["slices"])
+        at_mm = np.array(own["at_mm"], np.float64)
+        if at_mm.ndim != 1 or not np.isfinite(at_mm).all():
+            raise ValueError("places of slices that are not numbers")
     rows = tuple(tuple(row) for row in np.column_stack([x, y, normal]).tolist())
-    return Geometry((x_mm, y_mm, step_mm), tuple(origin.tolist()), rows), slices
+    return Geometry((x_mm, y_mm, step_mm), tuple(origin.tolist()), rows), at_mm
 
 
 def _assemble(path: Path, header: _Header, dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -239,7 +253,7 @@ def _assemble(path: Path, header: _Header, dtype: np.dtype[Any]) -> NDArray[Any]
             values = _unpacked(file.PixelData, place - 1, header.size[1:])
         else:
             values = file.get_stored_frame(place)
-        z = header.slice_of(frame)
+        z, _ = header.slice_of(frame)
         numbers = {frame.segment} if frame.segment else set(np.unique(values).tolist()) - {0}
         for number in sorted(numbers):
             inside = values == (1 if frame.segment else number)

@@ -23,6 +23,7 @@ from maskwright.io.dicom import Series, read_series
 from maskwright.io.dicom_seg import EXTRA, PRIVATE
 from maskwright.io.durable import replace_file
 from maskwright.io.extras import load_extra
+from maskwright.io.space import Geometry
 
 _SERIES_NUMBER = 100
 _MOST_CHARACTERS = 64  # of a label in DICOM
@@ -69,7 +70,7 @@ def check_segmentable(series: Path) -> None:
         MaskwrightError: ``extra-missing`` without highdicom.
     """
     load_extra("highdicom", extra=EXTRA)
-    _sources(_placed_series(series))
+    _sources(*_placed_series(series))
 
 
 def write_segmentation(
@@ -91,8 +92,8 @@ def write_segmentation(
 
     Source: DICOM PS3.3 A.51 (Segmentation IOD), written by highdicom.
     """
-    placed = _placed_series(series)
-    sources = _sources(placed)
+    read, geometry = _placed_series(series)
+    sources = _sources(read, geometry)
     highdicom = load_extra("highdicom", extra=EXTRA)
     load_extra("highdicom.seg", extra=EXTRA)
     try:
@@ -116,12 +117,7 @@ def write_segmentation(
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise _no_source(series, str(error)) from error
     made.SpecificCharacterSet = "ISO_IR 192"
-    notes = {
-        "slices": len(sources),
-        "origin": list(placed.geometry.origin_xyz) if placed.geometry else [],
-        "step_mm": placed.geometry.spacing_xyz[2] if placed.geometry else 1.0,
-        "values": [segment.value for segment in segments],
-    }
+    notes = _place(sources, geometry) | {"values": [segment.value for segment in segments]}
     group, creator, element = PRIVATE
     block = made.private_block(group, creator, create=True)
     block.add_new(element, "UT", json.dumps(notes))
@@ -149,29 +145,42 @@ def _descriptions(highdicom: Any, segments: Sequence[Segment]) -> list[Any]:
     ]
 
 
-def _placed_series(series: Path) -> Series:
-    read = read_series(series) if series.is_dir() else None
-    if read is None or read.geometry is None:
-        raise _no_source(series, "an image of another kind" if read is None else "no positions")
-    return read
+def _place(sources: Sequence[Any], geometry: Geometry) -> dict[str, Any]:
+    """Where the slices are, those too that have no frame."""
+    normal = np.array(geometry.direction)[:, 2]
+    positions = np.array([[float(n) for n in each.ImagePositionPatient] for each in sources])
+    return {
+        "origin": list(geometry.origin_xyz),
+        "step_mm": geometry.spacing_xyz[2],
+        "at_mm": ((positions - geometry.origin_xyz) @ normal).tolist(),
+    }
 
 
-def _sources(series: Series) -> list[Any]:
+def _placed_series(series: Path) -> tuple[Series, Geometry]:
+    if not series.is_dir():
+        raise _no_source(series, "an image of another kind")
+    read = read_series(series)
+    if read.geometry is None:
+        raise _no_source(series, "no positions")
+    return read, read.geometry
+
+
+def _sources(series: Series, geometry: Geometry) -> list[Any]:
     """Headers of the slices, with what a segmentation needs and some scanners leave out."""
     pydicom = load_extra("pydicom", extra=EXTRA)
     sources = [pydicom.dcmread(file, stop_before_pixels=True) for file in series.files]
     for file, source in zip(series.files, sources, strict=True):
         lacking = [name for name in _NEEDED if not source.get(name)]
         if lacking:
-            raise _no_source(file, f"none of the name {lacking[0]}")
+            raise _no_source(file, f"no {lacking[0]}")
         for name in _OF_STUDY:
             if name not in source:
                 setattr(source, name, None)
         if not source.get("FrameOfReferenceUID"):
             seed = [str(source.SeriesInstanceUID), "frame of reference"]
             source.FrameOfReferenceUID = pydicom.uid.generate_uid(entropy_srcs=seed)
-        if not source.get("SliceThickness") and series.geometry is not None:
-            source.SliceThickness = round(series.geometry.spacing_xyz[2], 6)
+        if not source.get("SliceThickness"):
+            source.SliceThickness = round(geometry.spacing_xyz[2], 6)
     return sources
 
 
