@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ def write_series(
 ) -> Path:
     """Write a volume slice by slice, under names that are not in the order of the slices."""
     folder.mkdir(parents=True, exist_ok=True)
-    count = len(values_ZYX)
+    count, spoken = len(values_ZYX), locale.setlocale(locale.LC_CTYPE)
     for z, plane_YX in enumerate(values_ZYX):
         image = SimpleITK.GetImageFromArray(plane_YX[None])
         image.SetSpacing(spacing_xyz)
@@ -43,6 +44,7 @@ def write_series(
         writer.KeepOriginalImageUIDOn()
         writer.SetFileName(str(folder / f"IM{(z * 7 + 3) % count if count % 7 else z:03d}.dcm"))
         writer.Execute(image)
+    locale.setlocale(locale.LC_CTYPE, spoken)  # GDCM leaves that of C behind, which is ASCII
     return folder
 
 
