@@ -252,6 +252,26 @@ def test_what_workers_did_is_taken_up_after_the_client_was_killed(
     assert 0 < len(tiles) < len(open_network(run, Asked(TILE)).predictor.rule.cover(SLIDE))
 
 
+def test_a_stopped_client_leaves_nothing_half_written(
+    cluster: distributed.LocalCluster, slide: Path, alone: tuple[Path, int, Path], tmp_path: Path
+) -> None:
+    (run, memory, expected), out = alone, tmp_path / "out"
+
+    def stop(event: dict[str, Any]) -> None:
+        if event["kind"] == "tile":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        mw.predict(run, [slide], out, tile=TILE, memory=memory, events=Events([stop]),
+                   scheduler=cluster.scheduler_address)  # fmt: skip
+    left = sorted(path.name for path in out.iterdir())
+    assert left == [".predictions.unfinished.jsonl", ".slide.tif.unfinished"]
+    # At once, while tasks of before may still be at work.
+    mw.predict(run, [slide], out, tile=TILE, memory=memory, resume=True,
+               scheduler=cluster.scheduler_address)  # fmt: skip
+    same_files(expected, out)
+
+
 def test_an_address_where_nobody_listens_is_told(slide: Path, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from maskwright.errors import ConfigError, RunError
 from maskwright.io.extras import load_extra
 from maskwright.progress import Events
+from maskwright.workflow import worker_start
 from maskwright.workflow.distributed_tasks import Job, NetworkFiles, say
 from maskwright.workflow.lease import end_leases
 from maskwright.workflow.prediction_journal import digest
@@ -136,6 +137,7 @@ def connected(
                     dashboard_address=None,
                     scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
                     silence_logs=logging.CRITICAL,
+                    preload=[worker_start.__name__],
                 )
             )
         try:

@@ -39,8 +39,9 @@ from maskwright.workflow.prediction_whole import predict_whole
 from maskwright.workflow.predictor import Predictor
 
 _PROBED_PX = {2: 256, 3: 32}
-# Probabilities of two kinds of processor differ by rounding; other number formats by much more.
-_ROUNDING = 1e-4
+# Probabilities of two kinds of processor differ by rounding; those of another number format, or of
+# one that a processor lacks, by much more.
+_MOST_APART = 1e-4
 
 Answer = dict[str, Any]
 """What a task returns: ``error``; or ``values``, the ``host``, how far its numbers are ``apart``
@@ -340,7 +341,7 @@ def _apart(job: Job, files: NetworkFiles, predictor: Predictor) -> float:
             remedy="install the same versions on all machines, and start the workers again",
         )
     apart = float(np.abs(say(predictor, job.dims) - files.said_BKS).max())
-    if not apart <= _ROUNDING:
+    if not apart <= _MOST_APART:
         raise RunError(
             "worker-differs",
             f"the worker on {host}",

@@ -40,6 +40,8 @@ _LOOKED_S = 2.0
 _FIRST_WORKER_S = 60
 # What fails but for the image, such as a shared folder that is away for a moment.
 _RETRIES = 2
+# PyTorch rounds the last digit of a probability with one thread otherwise than with several.
+_APART = 1e-6
 # Bands of averaged rows share tiles with their neighbours: few tasks repeat few of them.
 _TASKS_A_WORKER = 2
 
@@ -218,7 +220,7 @@ class Workers:
             raise failed
         if answer["withdrawn"]:
             raise no_folder(answer["host"], self._job.lease.folder, "a file there was removed")
-        if answer["apart"] and answer["host"] not in self._apart:
+        if answer["apart"] > _APART and answer["host"] not in self._apart:
             self._apart.add(answer["host"])
             self._events.send(
                 "warning",
