@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from maskwright.evaluate.uncertainty import TrustSums
 from maskwright.io.sink import LabelStore
 from maskwright.io.stored import Block
-from maskwright.predict.large_objects import Pixels
 from maskwright.predict.objects import certainty
 from maskwright.predict.predictor import ImagePrediction, distribution, joined, most_probable
 from maskwright.predict.stream import Decided
@@ -21,7 +20,7 @@ from maskwright.workflow.calibrating import Calibration
 if TYPE_CHECKING:
     from maskwright.workflow.opening import OpenedNetwork
 
-_NONE, _INTERIOR, _BORDER = np.uint8(0), 1, 2
+_INTERIOR, _BORDER = 1, 2
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ class Decider:
         """
         numbers = np.array(list(notes)).sum(0)
         own = len(TrustSums.none(self.classes).numbers())
-        return TrustSums.total([numbers[:own]], self.classes), numbers[own:].astype(np.float32)
+        return TrustSums.of(numbers[:own].tolist()), numbers[own:].astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -113,11 +112,15 @@ class DecidedImage:
     def classes(self, block: Block) -> NDArray[np.uint8]:
         """Class ids of a block."""
         ids_S = self.store.read(block)
-        if self.decider.border:
-            return ids_S.clip(max=_INTERIOR)
-        return ids_S if self.emptied is None else np.where(ids_S == self.emptied, _NONE, ids_S)
+        classes_S = ids_S.clip(max=_INTERIOR) if self.decider.border else ids_S
+        if self.emptied is not None:
+            classes_S[classes_S == self.emptied] = 0
+        return classes_S
 
-    def pixels(self, block: Block) -> Pixels:
-        """Class ids of a block, how certain they are, and where the insides of objects are."""
-        interior_S = self.store.read(block) == _INTERIOR if self.decider.border else None
-        return Pixels(self.classes(block), self.store.read_certainty(block), interior_S)
+    def certainty(self, block: Block) -> NDArray[np.uint16]:
+        """Probability of each pixel's class times 65535."""
+        return self.store.read_certainty(block)
+
+    def interior(self, block: Block) -> NDArray[np.bool_] | None:
+        """Where the insides of objects are, if the network tells them."""
+        return self.store.read(block) == _INTERIOR if self.decider.border else None

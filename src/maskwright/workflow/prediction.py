@@ -86,11 +86,11 @@ def predict(
     format, lossless where that would lose; those of volumes lie exactly on their image.
     Files ``NAME_0000``, ``NAME_0001`` … are the channels of one image where the network takes
     several. ``trust.csv`` ranks the images by the Dice that the
-    network expects of its own masks, least trusted first; images of more than 2^25 pixels are
-    ranked where probabilities or uncertainty are asked for.
+    network expects of its own masks, least trusted first; images of more than 2^25 pixels that are
+    predicted in memory are ranked where objects, probabilities or uncertainty are asked for.
 
     An image that would take more than ``memory`` is predicted from its file into its mask, tile by
-    tile, without probabilities and without a rank; the mask is the same.
+    tile, without probabilities; mask, rank and objects are the same.
 
     A network with ``image_classes`` labels whole images too: ``image_labels.csv`` holds the label
     of each and the probabilities of all, averaged over the tiles by the area that each writes.
