@@ -15,6 +15,7 @@ from maskwright.io.stored import Block
 from maskwright.predict.objects import certainty
 from maskwright.predict.predictor import ImagePrediction, distribution, joined, most_probable
 from maskwright.predict.stream import Decided
+from maskwright.resampling import Grid, interpolate_blocks, resample_classes
 from maskwright.workflow.calibrating import Calibration
 
 if TYPE_CHECKING:
@@ -103,15 +104,17 @@ class DecidedImage:
         store: The ids that were kept.
         decider: What they mean.
         emptied: A class whose pixels are background instead.
+        grid: The grid of the image and that of the store, where they differ.
     """
 
     store: LabelStore
     decider: Decider
     emptied: int | None = None
+    grid: Grid | None = None
 
     def classes(self, block: Block) -> NDArray[np.uint8]:
-        """Class ids of a block."""
-        ids_S = self.store.read(block)
+        """Class ids of a block of the image."""
+        ids_S = self._ids(block)
         classes_S = ids_S.clip(max=_INTERIOR) if self.decider.border else ids_S
         if self.emptied is not None:
             classes_S[classes_S == self.emptied] = 0
@@ -119,8 +122,19 @@ class DecidedImage:
 
     def certainty(self, block: Block) -> NDArray[np.uint16]:
         """Probability of each pixel's class times 65535."""
-        return self.store.read_certainty(block)
+        if self.grid is None:
+            return self.store.read_certainty(block)
+        found_CS = interpolate_blocks(
+            lambda part: self.store.read_certainty(part)[None], self.grid.to_own, block
+        )
+        whole_S: NDArray[np.uint16] = np.rint(found_CS[0]).astype(np.uint16)
+        return whole_S
 
     def interior(self, block: Block) -> NDArray[np.bool_] | None:
         """Where the insides of objects are, if the network tells them."""
-        return self.store.read(block) == _INTERIOR if self.decider.border else None
+        return self._ids(block) == _INTERIOR if self.decider.border else None
+
+    def _ids(self, block: Block) -> NDArray[np.uint8]:
+        if self.grid is None:
+            return self.store.read(block)
+        return resample_classes(self.store.read, self.grid.to_own, block)

@@ -141,7 +141,7 @@ class Workers:
             store: Where class ids go.
             measured: Mean and deviation of the whole image.
         """
-        cover = fitted.rule.cover(case.size)
+        cover = fitted.rule.cover(case.work_px)
         left = bands_left(cover, store)
         counts = [_tiles_of(band, cover, store) for band in left]
         # Tiles that reach into the bands of several tasks count once.
