@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -114,11 +114,7 @@ class DecidedImage:
 
     def classes(self, block: Block) -> NDArray[np.uint8]:
         """Class ids of a block of the image."""
-        ids_S = self._ids(block)
-        classes_S = ids_S.clip(max=_INTERIOR) if self.decider.border else ids_S
-        if self.emptied is not None:
-            classes_S[classes_S == self.emptied] = 0
-        return classes_S
+        return self._brought_back(self._classes, block)
 
     def certainty(self, block: Block) -> NDArray[np.uint16]:
         """Probability of each pixel's class times 65535."""
@@ -132,9 +128,19 @@ class DecidedImage:
 
     def interior(self, block: Block) -> NDArray[np.bool_] | None:
         """Where the insides of objects are, if the network tells them."""
-        return self._ids(block) == _INTERIOR if self.decider.border else None
+        if not self.decider.border:
+            return None
+        inside_S: NDArray[np.bool_] = self._brought_back(self.store.read, block) == _INTERIOR
+        return inside_S
 
-    def _ids(self, block: Block) -> NDArray[np.uint8]:
-        if self.grid is None:
-            return self.store.read(block)
-        return resample_classes(self.store.read, self.grid.to_own, block)
+    def _classes(self, block: Block) -> NDArray[np.uint8]:
+        ids_S = self.store.read(block)
+        classes_S = ids_S.clip(max=_INTERIOR) if self.decider.border else ids_S
+        if self.emptied is not None:
+            classes_S[classes_S == self.emptied] = 0
+        return classes_S
+
+    def _brought_back(
+        self, read: Callable[[Block], NDArray[np.uint8]], block: Block
+    ) -> NDArray[np.uint8]:
+        return read(block) if self.grid is None else resample_classes(read, self.grid.to_own, block)
