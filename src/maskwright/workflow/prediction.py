@@ -111,8 +111,9 @@ def predict(
         levels: Also write ``levels/NAME.png``: what each level of the decoder predicts, the
             coarsest first, then the final prediction; of volumes one slice. Levels are not
             averaged.
-        tta: ``flip``, ``scale``, both, or ``none``: average the probabilities over mirrorings and
-            sizes of the image; by default as the run was configured.
+        tta: ``flip``, ``rotate``, ``scale``, several of them, or ``none``: average the
+            probabilities over mirrorings, quarter turns and sizes of the image; by default as the
+            run was configured.
         gate: Whether the pixels of a class become background (class 0) where the image's label
             says, with a probability below 0.5 for it, that the class is not there; for
             ``image_labels=contains:NAME`` alone. By default as the run was configured.
@@ -187,7 +188,7 @@ def predict(
     network = network.quickened(sizes, events)
     predictor = network.predictor
     depends = {
-        "network": digest(Path(run)),
+        "network": digest(Path(run), predictor.numerics),
         "numerics": predictor.numerics,
         "tile": tile,
         "memory": memory,
