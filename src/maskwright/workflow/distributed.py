@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 # An image is at fault that ends more workers than this.
 _ALLOWED = {"distributed.scheduler.allowed-failures": 2}
 
+_ADDRESS = re.compile(r"([a-z]+://)?[^/\s]+:[0-9]+")
+
 
 def check_workers(workers: int | None, scheduler: str | None) -> bool:
     """Whether other processes predict.
@@ -45,6 +48,7 @@ def check_workers(workers: int | None, scheduler: str | None) -> bool:
 
     Raises:
         ConfigError: ``workers-both`` or ``workers-count``.
+        RunError: ``scheduler-missing`` for what cannot be an address.
         MaskwrightError: ``extra-missing`` without Dask.
     """
     if workers is None and scheduler is None:
@@ -66,6 +70,8 @@ def check_workers(workers: int | None, scheduler: str | None) -> bool:
             remedy="use as many as the machine has cores for, such as 2",
         )
     load_extra("distributed", extra="dask")
+    if scheduler is not None and not _ADDRESS.fullmatch(scheduler):
+        raise _no_scheduler(scheduler, "another text")
     return True
 
 
@@ -142,15 +148,8 @@ def connected(
             )
         try:
             client = stack.enter_context(distributed.Client(scheduler, set_as_default=False))
-        except (OSError, ValueError) as error:
-            raise RunError(
-                "scheduler-missing",
-                f"--scheduler {scheduler}",
-                expected="the address of a scheduler of Dask that runs",
-                found=str(error),
-                remedy="start one with `dask scheduler` and give the address that it prints, such "
-                "as tcp://10.0.0.1:8786",
-            ) from error
+        except OSError as error:
+            raise _no_scheduler(str(scheduler), str(error)) from error
         # Before the client goes, so that tasks stop at their next tile.
         stack.callback(end_leases, job.lease.folder)
         _tell(client, events, page=workers is None)
@@ -164,6 +163,17 @@ def threads_each(workers: int | None) -> int | None:
     text = os.environ.get("OMP_NUM_THREADS", "")
     cores = int(text) if text.isdigit() else os.cpu_count() or 1
     return max(1, cores // workers)
+
+
+def _no_scheduler(address: str, found: str) -> RunError:
+    return RunError(
+        "scheduler-missing",
+        f"--scheduler {address}",
+        expected="the address of a scheduler of Dask that runs",
+        found=found,
+        remedy="start one with `dask scheduler` and give the address that it prints, such as "
+        "tcp://10.0.0.1:8786",
+    )
 
 
 def _tell(client: Any, events: Events, *, page: bool) -> None:

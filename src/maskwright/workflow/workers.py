@@ -9,6 +9,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -110,9 +111,18 @@ class Workers:
                 remedy="start workers with `dask worker ADDRESS`, then run the command again",
             ) from error
         paths = [_absolute(path) for path in images]
-        found = self._client.run(look, self._job.lease, paths, on_error="return")
-        for address, values in found.items():
-            self._check(address, values)
+        try:
+            found = self._client.run(look, self._job.lease, paths, on_error="return")
+        except ImportError as error:
+            raise RunError(
+                "worker-package",
+                "the workers",
+                expected=f"maskwright {maskwright.__version__}, as on this machine",
+                found=str(error),
+                remedy="install the same version on all machines, and start the workers again",
+            ) from error
+        for values in found.values():
+            self._check(values)
         self._look()
         self._give_network()
 
@@ -189,9 +199,9 @@ class Workers:
                 self._client.cancel(list(running), force=True)
 
     def _submit(self, task: _Task) -> Any:
-        return self._client.submit(
-            task.function, self._job, self._network, *task.arguments, pure=False, retries=_RETRIES
-        )
+        arguments = (self._job, self._network, *task.arguments)
+        with _asking():
+            return self._client.submit(task.function, *arguments, pure=False, retries=_RETRIES)
 
     def _answer(self, future: Any, task: _Task) -> Answer | None:
         """What a task returned; ``None`` where it was lost with all workers.
@@ -236,7 +246,8 @@ class Workers:
         now_s = time.monotonic()
         if self._addresses and not now and now_s - self._looked_s < _LOOKED_S:
             return
-        there = set(self._client.nthreads())
+        with _asking():
+            there = set(self._client.nthreads())
         for address in sorted(self._addresses - there):
             self._events.send(
                 "warning",
@@ -247,19 +258,12 @@ class Workers:
 
     def _give_network(self) -> None:
         """Send the network to every worker."""
-        self._network = self._client.scatter(
-            self._files, broadcast=True, direct=True, hash=False, timeout=_FIRST_WORKER_S
-        )
-
-    def _check(self, address: str, values: Any) -> None:
-        if isinstance(values, ImportError):
-            raise RunError(
-                "worker-package",
-                f"the worker at {address}",
-                expected="maskwright to be installed",
-                found=str(values),
-                remedy="install the same version on all machines, and start the workers again",
+        with _asking():
+            self._network = self._client.scatter(
+                self._files, broadcast=True, direct=True, hash=False, timeout=_FIRST_WORKER_S
             )
+
+    def _check(self, values: Any) -> None:
         if not isinstance(values, dict):
             # It ended while it was asked; another one takes its place.
             return
@@ -270,6 +274,25 @@ class Workers:
             raise no_folder(host, self._job.lease.folder, values["folder"])
         if "image" in values:
             raise no_image(host, values["image"])
+
+
+@contextmanager
+def _asking() -> Iterator[None]:
+    """Tell of a scheduler that no longer answers.
+
+    Raises:
+        RunError: ``scheduler-lost``.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            "scheduler-lost",
+            "the scheduler",
+            expected="to reach it and its workers until all is predicted",
+            found=str(error),
+            remedy="start it again, and go on with --resume",
+        ) from error
 
 
 def _tiles_of(band: slice, cover: Sequence[Tile], store: LabelStore) -> int:
