@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 import maskwright as mw
 from maskwright.cli import app
+from maskwright.evaluate.uncertainty import Trust
 from maskwright.io.image import Image
 from maskwright.io.registry import read_image, read_mask, write_mask
 from maskwright.io.run_folder import RunFolder
@@ -82,7 +83,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def record(folder: Path) -> dict[str, Any]:
     values = json.loads((folder / "predictions.json").read_text(encoding="utf-8"))
     (found,) = values["images"]
-    for name in ("elapsed_s", "trust", "tiling"):
+    for name in ("elapsed_s", "tiling"):
         found.pop(name, None)
     return dict(found)
 
@@ -102,6 +103,10 @@ def test_a_mask_from_the_file_is_that_from_memory(
     if present is not None:
         labels = [each.pop("image_label")["probabilities"]["with"] for each in (one, other)]
         assert labels[0] == pytest.approx(labels[1], abs=2e-6)
+    trusts = [Trust.from_json(each.pop("trust")) for each in (one, other)]
+    assert trusts[0].expected_dice == pytest.approx(trusts[1].expected_dice, abs=1e-6)
+    assert trusts[0].mean_entropy == pytest.approx(trusts[1].mean_entropy, abs=1e-6)
+    assert trusts[0].doubtful_share == pytest.approx(trusts[1].doubtful_share, abs=1e-6)
     assert one == other
     values = json.loads((tmp_path / "file" / "predictions.json").read_text(encoding="utf-8"))
     assert values["images"][0]["tiling"] == {
@@ -109,7 +114,7 @@ def test_a_mask_from_the_file_is_that_from_memory(
     }  # fmt: skip
     assert read_image(tmp_path / "file" / "large.tif").spacing_mm == pytest.approx((1e-3, 1e-3))
     names = {path.name for path in (tmp_path / "file").iterdir()}
-    assert names <= {"large.tif", "predictions.json", "image_labels.csv"}
+    assert names <= {"large.tif", "predictions.json", "image_labels.csv", "trust.csv"}
     if present is not None:
         assert (1 in found) == (present > 0)
 
@@ -144,7 +149,8 @@ def test_a_killed_prediction_goes_on_to_the_same_mask(image: Path, tmp_path: Pat
     tiles = [event for event in seen if event["kind"] == "tile"]
     whole = len(open_network(run, Asked(96)).predictor.rule.cover((300, 400)))
     assert len(tiles) == tiles[-1]["tiles"] == whole - 16
-    assert sorted(path.name for path in out.iterdir()) == ["large.tif", "predictions.json"]
+    names = sorted(path.name for path in out.iterdir())
+    assert names == ["large.tif", "predictions.json", "trust.csv"]
 
 
 def test_an_image_that_changed_in_between_is_not_gone_on_with(image: Path, tmp_path: Path) -> None:

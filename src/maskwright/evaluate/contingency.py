@@ -214,7 +214,8 @@ def components(mask: NDArray[Any]) -> NDArray[np.uint32]:
         )
     import cc3d
 
+    # cc3d 4.1.1 labels some masks of bool wrongly; as numbers they are labelled rightly.
     labels = cc3d.connected_components(
-        mask != 0, connectivity=8 if mask.ndim == 2 else 26, out_dtype=np.uint32
+        (mask != 0).view(np.uint8), connectivity=8 if mask.ndim == 2 else 26, out_dtype=np.uint32
     )
     return labels.astype(np.uint32, copy=False)

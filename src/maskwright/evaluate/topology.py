@@ -231,7 +231,10 @@ def betti_errors(
 def _components(mask: NDArray[np.bool_], neighbours: _Neighbours) -> int:
     import cc3d
 
-    _, count = cc3d.connected_components(mask, connectivity=neighbours, return_N=True)
+    # cc3d 4.1.1 labels some masks of bool wrongly; as numbers they are labelled rightly.
+    _, count = cc3d.connected_components(
+        mask.view(np.uint8), connectivity=neighbours, return_N=True
+    )
     return int(count)
 
 

@@ -106,6 +106,28 @@ def replace_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(earlier, ignore_errors=True)
 
 
+def put_in_place(whole: Path, path: Path) -> None:
+    """Move a file or folder that was written elsewhere, so that it appears whole or not at all.
+
+    Args:
+        whole: The file or folder, on the same disk.
+        path: What it replaces or becomes; its folder must exist.
+
+    Raises:
+        OutputError: As :func:`replace_file`.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = (Path(folder) / "a.txt").write_text("whole")
+        ...     put_in_place(Path(folder) / "a.txt", Path(folder) / "b.txt")
+        ...     [path.name for path in Path(folder).iterdir()]
+        ['b.txt']
+    """
+    with (replace_folder if whole.is_dir() else replace_file)(path) as temporary:
+        os.replace(whole, temporary)
+
+
 def make_folder(path: Path, *, subject: str) -> None:
     """Make a folder and those above it, if they are not there yet.
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Self
 
-from maskwright.io.durable import write_text
+from maskwright.io.durable import output_error, replace_file
 
 Ring = Sequence[tuple[float, float]]
 
@@ -57,8 +59,8 @@ class Outline:
         }
 
 
-def write_geojson(path: Path, outlines: Sequence[Outline]) -> None:
-    """Write objects as one collection, each on a line of its own.
+def write_geojson(path: Path, outlines: Iterable[Outline]) -> None:
+    """Write objects as one collection, each on a line of its own, one at a time.
 
     Args:
         path: The file to create or replace.
@@ -76,9 +78,72 @@ def write_geojson(path: Path, outlines: Sequence[Outline]) -> None:
         ...     json.loads((Path(folder) / "a.geojson").read_text(encoding="utf-8"))
         {'type': 'FeatureCollection', 'features': []}
     """
-    lines = [
-        json.dumps(outline.to_json(), ensure_ascii=False, separators=(",", ":"))
-        for outline in outlines
-    ]
-    body = ",\n".join(lines)
-    write_text(path, f'{{"type": "FeatureCollection", "features": [\n{body}\n]}}\n')
+    with (
+        replace_file(path) as temporary,
+        temporary.open("w", encoding="utf-8", newline="\n") as file,
+    ):
+        file.write('{"type": "FeatureCollection", "features": [')
+        before = "\n"
+        for outline in outlines:
+            feature = json.dumps(outline.to_json(), ensure_ascii=False, separators=(",", ":"))
+            file.write(before + feature)
+            before = ",\n"
+        file.write("\n]}\n")
+
+
+class StoredPolygons:
+    """Polygons of objects in a file, put there in any order; 16 bytes an object are held.
+
+    Args:
+        path: The file to create or replace. It may go once the polygons are not needed.
+        count: Objects there are, numbered from 1.
+
+    Raises:
+        OutputError: When it cannot be made.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with StoredPolygons(Path(folder) / "polygons", 2) as stored:
+        ...         stored.put(2, [[[(0, 0), (1, 0), (1, 1), (0, 0)]]])
+        ...         stored.get(1), stored.get(2)
+        ([], [[[[0, 0], [1, 0], [1, 1], [0, 0]]]])
+    """
+
+    def __init__(self, path: Path, count: int) -> None:
+        self._path = path
+        self._starts = array("q", bytes(8 * count))
+        self._lengths = array("q", bytes(8 * count))
+        self._file: BinaryIO
+
+    def __enter__(self) -> Self:
+        try:
+            self._file = self._path.open("w+b")
+        except OSError as error:
+            raise output_error(self._path, error) from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def put(self, number: int, polygons: Sequence[Sequence[Ring]]) -> None:
+        """Keep the polygons of an object.
+
+        Raises:
+            OutputError: When the disk is full, read-only or fails.
+        """
+        data = json.dumps(polygons, separators=(",", ":")).encode()
+        try:
+            self._starts[number - 1] = self._file.seek(0, os.SEEK_END)
+            self._file.write(data)
+        except OSError as error:
+            raise output_error(self._path, error) from error
+        self._lengths[number - 1] = len(data)
+
+    def get(self, number: int) -> list[list[Ring]]:
+        """The polygons of an object, none where none were put."""
+        if not self._lengths[number - 1]:
+            return []
+        self._file.seek(self._starts[number - 1])
+        polygons: list[list[Ring]] = json.loads(self._file.read(self._lengths[number - 1]))
+        return polygons

@@ -7,7 +7,8 @@ import io
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _TO_QUOTE = re.compile(r'[",;\t\r\n]')
 _DELIMITERS = ",;\t"
 _INT64 = range(-(2**63), 2**63)
+_ROWS = 1 << 16
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Cell]]) -> None:
@@ -48,16 +50,48 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Cell]]) -> None:
         "case,dice,hd\n'=a,0.5,\nb,,\n"
     """
     path = Path(path)
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    values = [[_plain(row.get(name)) for name in columns] for row in rows]
-    suffix = path.suffix.lower()
-    if suffix == ".csv":
-        write_text(path, _csv(columns, values))
-    elif suffix == ".json":
-        records = [dict(zip(columns, map(_json, row), strict=True)) for row in values]
+    if path.suffix.lower() == ".json":
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        records = [{name: _json(_plain(row.get(name))) for name in columns} for row in rows]
         write_text(path, json.dumps(records, ensure_ascii=False, indent=1) + "\n")
+    else:
+        write_long_table(path, lambda: rows)
+
+
+def write_long_table(path: Path, rows: Callable[[], Iterable[Mapping[str, Cell]]]) -> None:
+    """Write rows as :func:`write_table` does, of which only some are ever held.
+
+    Args:
+        path: The file to create or replace: ``.csv`` or ``.parquet``.
+        rows: Gives the rows, the same each time: columns and their types are looked up first.
+
+    Raises:
+        OutputError: ``table-format`` for another suffix, or when writing fails.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "a.csv"
+        ...     write_long_table(path, lambda: ({"number": n} for n in range(3)))
+        ...     path.read_text(encoding="utf-8").split()
+        ['number', '0', '1', '2']
+    """
+    kinds: dict[str, set[type]] = {}
+    suffix = path.suffix.lower()
+    for row in rows():
+        for name, value in row.items():
+            kinds.setdefault(name, set()).add(_kind(_plain(value)))
+    values = ([_plain(row.get(name)) for name in kinds] for row in rows())
+    if suffix == ".csv":
+        with (
+            replace_file(path) as temporary,
+            temporary.open("w", encoding="utf-8", newline="") as file,
+        ):
+            if kinds:
+                file.write(_line(list(kinds)))
+            file.writelines(map(_line, values))
     elif suffix == ".parquet":
-        _write_parquet(path, columns, values)
+        _write_parquet(path, kinds, values)
     else:
         raise OutputError(
             "table-format",
@@ -142,12 +176,6 @@ def _json(value: Cell) -> Cell:
     return str(value) if isinstance(value, float) and math.isinf(value) else value
 
 
-def _csv(columns: list[str], values: list[list[Cell]]) -> str:
-    if not columns:
-        return ""
-    return _line(columns) + "".join(map(_line, values))
-
-
 def _line(cells: Sequence[Cell]) -> str:
     # Python's own writer leaves a lone carriage return without quotes, which ends a row on reading.
     texts = [_cell(cell) for cell in cells]
@@ -172,30 +200,48 @@ def _unguarded(cell: str) -> str:
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
-def _write_parquet(path: Path, columns: list[str], values: list[list[Cell]]) -> None:
+def _kind(value: Cell) -> type:
+    """The type of a value; whole numbers that no column of numbers holds are text."""
+    return str if type(value) is int and value not in _INT64 else type(value)
+
+
+def _write_parquet(
+    path: Path, kinds: Mapping[str, set[type]], values: Iterator[Sequence[Cell]]
+) -> None:
     import pyarrow
     import pyarrow.parquet
 
-    arrays = [_column([row[index] for row in values]) for index in range(len(columns))]
-    table = pyarrow.Table.from_arrays(arrays, names=columns)
-    with replace_file(path) as temporary:
-        pyarrow.parquet.write_table(table, temporary)
+    types = {name: _column_type(found - {type(None)}) for name, found in kinds.items()}
+    schema = pyarrow.schema(list(types.items()))
+    with (
+        replace_file(path) as temporary,
+        pyarrow.parquet.ParquetWriter(temporary, schema) as writer,
+    ):
+        while some := list(islice(values, _ROWS)):
+            columns = zip(*some, strict=True)
+            arrays = [_array(cells, of) for cells, of in zip(columns, types.values(), strict=True)]
+            writer.write_table(pyarrow.Table.from_arrays(arrays, schema=schema))
 
 
-def _column(cells: list[Cell]) -> Any:
-    """A Parquet column of the one type that holds all its cells."""
+def _column_type(kinds: set[type]) -> Any:
+    """The one Parquet type that holds values of these types."""
     import pyarrow
 
-    kinds = {type(cell) for cell in cells if cell is not None}
     if kinds == {bool}:
-        return pyarrow.array(cells, pyarrow.bool_())
-    if kinds == {int} and all(cell in _INT64 for cell in cells if cell is not None):
-        return pyarrow.array(cells, pyarrow.int64())
-    if kinds <= {int, float} and kinds != {int}:
-        numbers = [None if cell is None else float(cell) for cell in cells]
-        return pyarrow.array(numbers, pyarrow.float64())
-    texts = [cell if isinstance(cell, str) or cell is None else str(cell) for cell in cells]
-    return pyarrow.array(texts, pyarrow.string())
+        return pyarrow.bool_()
+    if kinds == {int}:
+        return pyarrow.int64()
+    return pyarrow.float64() if kinds <= {int, float} else pyarrow.string()
+
+
+def _array(cells: Sequence[Cell], of: Any) -> Any:
+    import pyarrow
+
+    if of == pyarrow.string():
+        cells = [None if cell is None else str(cell) for cell in cells]
+    elif of == pyarrow.float64():
+        cells = [None if cell is None else float(cell) for cell in cells]
+    return pyarrow.array(cells, of)
 
 
 def _text(path: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.io.image import Image
+from maskwright.io.space import Geometry
 from maskwright.io.table import Cell
+from maskwright.predict.extents import Extents
+from maskwright.predict.objects import CERTAIN
+
+SHAPES = ("perimeter_px", "eccentricity", "solidity")
+"""What is measured of the shape of objects of two axes."""
 
 _AXES = "zyx"
 # Pixels finer than this are of a microscope, whose areas are told in square micrometres.
 _MICROSCOPE_MM = 0.01
+_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -30,32 +37,32 @@ class ObjectMeasures:
             image in space is not known.
     """
 
-    classes: NDArray[np.int64]
+    classes: NDArray[np.uint8]
     columns: Mapping[str, NDArray[Any]]
     world_xyz: NDArray[np.float64]
 
-    def rows(self, names: Sequence[str]) -> list[dict[str, Cell]]:
+    def rows(self, names: Sequence[str]) -> Iterator[dict[str, Cell]]:
         """One row an object: its number, the name of its class, and its measures.
 
         Args:
             names: Names of the classes.
         """
-        values = {name: column.tolist() for name, column in self.columns.items()}
-        return [
-            {
-                "id": index + 1,
-                "class": names[k],
-                **{name: column[index] for name, column in values.items()},
-            }
-            for index, k in enumerate(self.classes.tolist())
-        ]
+        for first in range(0, len(self.classes), _ROWS):
+            part = slice(first, first + _ROWS)
+            values = {name: column[part].tolist() for name, column in self.columns.items()}
+            for index, k in enumerate(self.classes[part].tolist()):
+                yield {
+                    "id": first + index + 1,
+                    "class": names[k],
+                    **{name: column[index] for name, column in values.items()},
+                }
 
 
 def measure_objects(
     objects_YX: NDArray[np.uint32],
     classes_YX: NDArray[np.uint8],
     image: Image,
-    probabilities_KYX: NDArray[np.float32] | None = None,
+    certainty_YX: NDArray[np.uint16] | None = None,
 ) -> ObjectMeasures:
     """Measure every object of an image.
 
@@ -64,7 +71,8 @@ def measure_objects(
             ``(Y, X)`` or ``(Z, Y, X)``.
         classes_YX: Class ids of the same shape; each object is of one class.
         image: The image with what is known of its pixel size and place.
-        probabilities_KYX: Probabilities of all classes, if they are known.
+        certainty_YX: Probability of each pixel's class, if it is known, see
+            :func:`maskwright.predict.objects.certainty`.
 
     Returns:
         Sizes in pixels, and in mm², µm² (where pixels are finer than 10 µm) or mm³ where the
@@ -85,49 +93,128 @@ def measure_objects(
         [5.0, 9.0]
     """
     count = int(objects_YX.max(initial=0))
-    places = np.flatnonzero(objects_YX)
-    index = objects_YX.ravel()[places].astype(np.int64) - 1
-    sizes = np.bincount(index, minlength=count)
-    classes = np.zeros(count, np.int64)
-    classes[index] = classes_YX.ravel()[places]
-
-    def mean(values: NDArray[Any]) -> NDArray[np.float64]:
-        found: NDArray[np.float64] = np.bincount(index, values, count) / sizes
-        return found
-
-    axes = _AXES[-objects_YX.ndim :]
-    centroids = np.stack(
-        [mean(along) for along in np.unravel_index(places, objects_YX.shape)], axis=1
-    )
-    columns = _sizes(sizes, image)
-    columns |= {f"centroid_{axis}_px": centroids[:, a] for a, axis in enumerate(axes)}
-    world_xyz = _world(centroids, image)
-    columns |= {
-        f"centroid_{axis}_mm": world_xyz[:, a] for a, axis in enumerate("xyz"[: len(world_xyz.T)])
-    }
-    columns |= _boxes(objects_YX, axes)
-    if probabilities_KYX is not None:
-        own = probabilities_KYX.reshape(len(probabilities_KYX), -1)[classes[index], places]
-        largest = np.zeros(count, np.float32)
-        np.maximum.at(largest, index, own)
-        columns |= {"mean_probability": mean(own), "max_probability": largest}
-    for c, plane in enumerate(image.array):
-        name = "mean_intensity" if image.channels == 1 else f"mean_intensity_{c}"
-        columns[name] = mean(plane.ravel()[places])
-    if objects_YX.ndim == 2:
-        columns |= _shapes(objects_YX)
-    return ObjectMeasures(classes, columns, world_xyz)
+    start = (0,) * objects_YX.ndim
+    extents = Extents.of(objects_YX, count, start, objects_YX.shape)
+    sums = ObjectSums(count, objects_YX.ndim, image.channels)
+    sums.add(start, objects_YX, classes_YX, image.array, certainty_YX)
+    shapes = shapes_of(objects_YX) if objects_YX.ndim == 2 else {}
+    return sums.measures(extents, image.spacing_mm, image.geometry, shapes)
 
 
-def _sizes(sizes: NDArray[np.int64], image: Image) -> dict[str, NDArray[Any]]:
-    volume = image.array.ndim == 4
+class ObjectSums:
+    """What is summed of each object of an image that comes block by block.
+
+    Args:
+        count: Objects there are.
+        axes: Axes of space.
+        channels: Channels of the image.
+
+    Example:
+        >>> sums = ObjectSums(1, 1, 1)
+        >>> for x, value in ((0, 4), (1, 6)):
+        ...     one = np.ones(1, np.uint8)
+        ...     sums.add((x,), one, one, np.array([[value]]))
+        >>> extents = Extents.of(np.ones(2, int), 1, (0,), (2,))
+        >>> sums.measures(extents, None, None, {}).columns["mean_intensity"].tolist()
+        [5.0]
+    """
+
+    def __init__(self, count: int, axes: int, channels: int) -> None:
+        self._classes = np.zeros(count, np.uint8)
+        self._places = np.zeros((axes, count), np.float64)
+        self._intensities = np.zeros((channels, count), np.float64)
+        self._certainties = np.zeros(count, np.float64)
+        self._largest = np.zeros(count, np.uint16)
+        self._is_certain = False
+
+    def add(
+        self,
+        start: Sequence[int],
+        objects_S: NDArray[Any],
+        classes_S: NDArray[np.uint8],
+        image_CS: NDArray[Any],
+        certainty_S: NDArray[np.uint16] | None = None,
+    ) -> None:
+        """Add a block.
+
+        Args:
+            start: Where it starts in the image.
+            objects_S: Numbers of the objects.
+            classes_S: Class ids of the same shape.
+            image_CS: The image in all channels.
+            certainty_S: Probability of each pixel's class, if it is known.
+        """
+        places = np.flatnonzero(objects_S)
+        if not places.size:
+            return
+        index = objects_S.ravel()[places].astype(np.int64) - 1
+        low = int(index.min())
+        # Numbers within a block are near each other.
+        index -= low
+        count = int(index.max()) + 1
+        near = slice(low, low + count)
+        self._classes[near][index] = classes_S.ravel()[places]
+        for total, first, along in zip(
+            self._places, start, np.unravel_index(places, objects_S.shape), strict=True
+        ):
+            total[near] += np.bincount(index, along + first, count)
+        for total, plane_S in zip(self._intensities, image_CS, strict=True):
+            total[near] += np.bincount(index, plane_S.ravel()[places], count)
+        if certainty_S is not None:
+            own = certainty_S.ravel()[places]
+            self._certainties[near] += np.bincount(index, own, count)
+            np.maximum.at(self._largest[near], index, own)
+            self._is_certain = True
+
+    def measures(
+        self,
+        extents: Extents,
+        spacing_mm: tuple[float, ...] | None,
+        geometry: Geometry | None,
+        shapes: Mapping[str, NDArray[np.float64]],
+    ) -> ObjectMeasures:
+        """The measures of all objects, once every block was added.
+
+        Args:
+            extents: Their sizes and boxes.
+            spacing_mm: Pixel size along each axis in mm, where it is known.
+            geometry: Place of the image in space, where it is known.
+            shapes: What was measured of their shapes, by name.
+        """
+        sizes = extents.sizes
+        axes = _AXES[-len(self._places) :]
+        centroids = (self._places / sizes).T
+        columns = _sizes(sizes, spacing_mm, len(axes))
+        columns |= {f"centroid_{axis}_px": centroids[:, a] for a, axis in enumerate(axes)}
+        world_xyz = _world(centroids, geometry)
+        columns |= {
+            f"centroid_{axis}_mm": world_xyz[:, a]
+            for a, axis in enumerate("xyz"[: len(world_xyz.T)])
+        }
+        columns |= {f"box_{axis}_from_px": low for axis, low in zip(axes, extents.low, strict=True)}
+        columns |= {
+            f"box_{axis}_to_px": high for axis, high in zip(axes, extents.high, strict=True)
+        }
+        if self._is_certain:
+            columns["mean_probability"] = self._certainties / sizes / CERTAIN
+            columns["max_probability"] = self._largest / CERTAIN
+        for c, total in enumerate(self._intensities):
+            name = "mean_intensity" if len(self._intensities) == 1 else f"mean_intensity_{c}"
+            columns[name] = total / sizes
+        return ObjectMeasures(self._classes, {**columns, **shapes}, world_xyz)
+
+
+def _sizes(
+    sizes: NDArray[np.int64], spacing_mm: tuple[float, ...] | None, axes: int
+) -> dict[str, NDArray[Any]]:
+    volume = axes == 3
     what = "volume" if volume else "area"
     columns: dict[str, NDArray[Any]] = {f"{what}_px": sizes}
     lengths = {"px": 1.0}
-    if image.spacing_mm is not None:
-        micro = not volume and min(image.spacing_mm) < _MICROSCOPE_MM
+    if spacing_mm is not None:
+        micro = not volume and min(spacing_mm) < _MICROSCOPE_MM
         unit, factor = ("um", 1e3) if micro else ("mm", 1.0)
-        size = math.prod(factor * length for length in image.spacing_mm)
+        size = math.prod(factor * length for length in spacing_mm)
         columns[f"{what}_{unit}{3 if volume else 2}"] = sizes * size
         lengths[unit] = size
     for unit, size in lengths.items():
@@ -137,9 +224,8 @@ def _sizes(sizes: NDArray[np.int64], image: Image) -> dict[str, NDArray[Any]]:
     return columns
 
 
-def _world(centroids: NDArray[np.float64], image: Image) -> NDArray[np.float64]:
+def _world(centroids: NDArray[np.float64], place: Geometry | None) -> NDArray[np.float64]:
     """Centroids in the space of the patient, x y z: origin + direction · (spacing · index)."""
-    place = image.geometry
     if place is None or len(place.spacing_xyz) != centroids.shape[1]:
         return np.empty((len(centroids), 0))
     steps = centroids[:, ::-1] * np.array(place.spacing_xyz)
@@ -147,18 +233,13 @@ def _world(centroids: NDArray[np.float64], image: Image) -> NDArray[np.float64]:
     return world
 
 
-def _boxes(objects_YX: NDArray[np.uint32], axes: str) -> dict[str, NDArray[Any]]:
-    from scipy import ndimage
+def shapes_of(objects_YX: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
+    """Perimeter, eccentricity and solidity of objects that are numbered from 1.
 
-    found = ndimage.find_objects(objects_YX.astype(np.int32))
-    return {
-        f"box_{axis}_{side}_px": np.array([getattr(box[a], edge) for box in found], np.int64)
-        for side, edge in (("from", "start"), ("to", "stop"))
-        for a, axis in enumerate(axes)
-    }
-
-
-def _shapes(objects_YX: NDArray[np.uint32]) -> dict[str, NDArray[Any]]:
+    Example:
+        >>> {name: values.tolist() for name, values in shapes_of(np.ones((2, 2), int)).items()}
+        {'perimeter_px': [4.0], 'eccentricity': [0.0], 'solidity': [1.0]}
+    """
     from skimage.measure import regionprops
 
     found = regionprops(objects_YX.astype(np.int32))  # type: ignore[no-untyped-call]
@@ -166,9 +247,11 @@ def _shapes(objects_YX: NDArray[np.uint32]) -> dict[str, NDArray[Any]]:
         # The hull of a few pixels in a row has no area; the object fills it.
         warnings.simplefilter("ignore")
         hulls = [max(float(region.area_convex), float(region.area)) for region in found]
-    columns = {
-        "perimeter_px": [float(region.perimeter) for region in found],
-        "eccentricity": [float(region.eccentricity) for region in found],
-        "solidity": [float(r.area) / hull for r, hull in zip(found, hulls, strict=True)],
+    measured = (
+        [float(region.perimeter) for region in found],
+        [float(region.eccentricity) for region in found],
+        [float(r.area) / hull for r, hull in zip(found, hulls, strict=True)],
+    )
+    return {
+        name: np.array(values, np.float64) for name, values in zip(SHAPES, measured, strict=True)
     }
-    return {name: np.array(values, np.float64) for name, values in columns.items()}

@@ -22,20 +22,26 @@ from numpy.typing import NDArray
 _NARROWER = 1.2
 _THINNER_PX = 0.75
 
+SMALLEST_CUT_PX = 3
+"""Fewer pixels that are connected are one object, whatever cuts them."""
+
+CERTAIN = 65535
+"""The certainty of a pixel whose class has a probability of 1."""
+
 
 def find_objects(
     classes_YX: NDArray[np.uint8],
     *,
     method: str = "components",
     min_px: int = 0,
-    probabilities_KYX: NDArray[np.float32] | None = None,
+    certainty_YX: NDArray[np.uint16] | None = None,
     spacing: Sequence[float] | None = None,
     interior_YX: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.uint32]:
     """Number the objects of all classes but the first.
 
     Pixels that share a corner are connected. The numbers follow the first pixel of each object in
-    the order of the array.
+    the order of the array. How a connected piece is cut depends on nothing outside it.
 
     Args:
         classes_YX: Class ids, shape ``(Y, X)`` or ``(Z, Y, X)``; 0 is the background.
@@ -43,7 +49,7 @@ def find_objects(
             where it is given, is flooded from its maxima; neighbouring basins whose saddle lies
             less than a sixth or 0.75 pixels below the lower maximum are one object.
         min_px: Objects of fewer pixels are left out.
-        probabilities_KYX: Probabilities of all classes, for ``watershed``.
+        certainty_YX: Probability of each pixel's class, see :func:`certainty`, for ``watershed``.
         spacing: Length of a pixel along each axis, in any unit; 1 by default.
         interior_YX: The insides of the objects of two classes, where they are predicted; the
             method is then not used. A piece without an inside is one object.
@@ -61,22 +67,98 @@ def find_objects(
         >>> find_objects(np.array([[1, 1, 0], [0, 0, 2]], np.uint8), min_px=2).tolist()
         [[1, 1, 0], [0, 0, 0]]
     """
-    if interior_YX is not None:
-        return numbered(_grown(interior_YX, classes_YX > 0, spacing), min_px)
-    if method == "watershed":
-        return numbered(_cut(classes_YX, probabilities_KYX, spacing), min_px)
-    return numbered(_pieces(classes_YX), min_px)
+    from scipy import ndimage
+
+    pieces = connected_pieces(classes_YX if interior_YX is None else classes_YX > 0)
+    if interior_YX is not None or method == "watershed":
+        count = int(pieces.max(initial=0))
+        sizes = np.bincount(pieces.ravel(), minlength=count + 1)
+        boxes = ndimage.find_objects(pieces.astype(np.int64))
+        for number in np.flatnonzero(sizes[1:] >= max(min_px, SMALLEST_CUT_PX)) + 1:
+            box = framed(boxes[number - 1], pieces.shape)
+            parts = cut_piece(
+                pieces[box] == number,
+                None if certainty_YX is None else certainty_YX[box],
+                spacing,
+                None if interior_YX is None else interior_YX[box],
+            )
+            # The first part keeps the number of the piece.
+            others = parts > 1
+            pieces[box][others] = count - 1 + parts[others]
+            count += int(parts.max()) - 1
+    return numbered(pieces, min_px)
 
 
-def _pieces(array: NDArray[Any]) -> NDArray[np.uint32]:
+def certainty(
+    probabilities_KYX: NDArray[np.float32], classes_YX: NDArray[np.uint8]
+) -> NDArray[np.uint16]:
+    """Probability of each pixel's class, 0 to 1, in steps of 1/65535.
+
+    Args:
+        probabilities_KYX: Probabilities of all classes.
+        classes_YX: The class of each pixel.
+
+    Returns:
+        Steps from 0 to 65535, of the shape of the classes.
+
+    Example:
+        >>> p = np.array([[0.25, 1.0], [0.75, 0.0]], np.float32)
+        >>> certainty(p, np.array([1, 0], np.uint8)).tolist()
+        [49151, 65535]
+    """
+    chosen_YX = np.take_along_axis(probabilities_KYX, classes_YX[None], 0)[0]
+    steps_YX: NDArray[np.uint16] = np.rint(chosen_YX * np.float32(CERTAIN)).astype(np.uint16)
+    return steps_YX
+
+
+def connected_pieces(array: NDArray[Any]) -> NDArray[np.uint32]:
     """Connected pixels of equal values, numbered; those of 0 are 0."""
     import cc3d
 
     connectivity: Any = 8 if array.ndim == 2 else 26
+    # cc3d 4.1.1 labels some masks of bool wrongly; as numbers they are labelled rightly.
+    values = array.view(np.uint8) if array.dtype == bool else array
     pieces: NDArray[Any] = cc3d.connected_components(
-        array, connectivity=connectivity, out_dtype=np.uint32
+        values, connectivity=connectivity, out_dtype=np.uint32
     )
     return pieces.astype(np.uint32, copy=False)
+
+
+def framed(box: tuple[slice, ...], size: Sequence[int]) -> tuple[slice, ...]:
+    """A box with the pixels around it that lie in the image."""
+    return tuple(
+        slice(max(part.start - 1, 0), min(part.stop + 1, length))
+        for part, length in zip(box, size, strict=True)
+    )
+
+
+def cut_piece(
+    inside_YX: NDArray[np.bool_],
+    certainty_YX: NDArray[np.uint16] | None = None,
+    spacing: Sequence[float] | None = None,
+    interior_YX: NDArray[np.bool_] | None = None,
+) -> NDArray[np.int64]:
+    """The objects that a connected piece of a class consists of.
+
+    Args:
+        inside_YX: The piece, in its box with a pixel around it, see :func:`framed`.
+        certainty_YX: As for :func:`find_objects`, of the same box.
+        spacing: Length of a pixel along each axis.
+        interior_YX: The insides of objects, of the same box, where they are predicted.
+
+    Returns:
+        A number for each object from 1, 0 outside the piece.
+
+    Example:
+        >>> cut_piece(np.ones((1, 4), bool), interior_YX=np.array([[1, 0, 0, 1]], bool)).tolist()
+        [[1, 1, 2, 2]]
+    """
+    if interior_YX is not None:
+        return _grown(interior_YX & inside_YX, inside_YX, spacing)
+    relief_YX = _relief(inside_YX, spacing)
+    if certainty_YX is not None:
+        relief_YX *= certainty_YX.astype(np.float32) / np.float32(CERTAIN)
+    return _basins(relief_YX, inside_YX)
 
 
 def numbered(objects: NDArray[Any], min_px: int = 0) -> NDArray[np.uint32]:
@@ -108,35 +190,17 @@ def numbered(objects: NDArray[Any], min_px: int = 0) -> NDArray[np.uint32]:
 def _grown(
     interior_YX: NDArray[np.bool_], where: NDArray[np.bool_], spacing: Sequence[float] | None
 ) -> NDArray[np.int64]:
-    """Insides with the pixels of their piece that are nearest to them."""
+    """Insides with the pixels of the piece that are nearest to them."""
     from scipy import ndimage
     from skimage.segmentation import watershed
 
+    seeds = connected_pieces(interior_YX).astype(np.int64)
+    if seeds.max() < 2:
+        return where.astype(np.int64)
     every = np.ones((3,) * where.ndim, bool)
-    pieces, seeds = _pieces(where).astype(np.int64), _pieces(interior_YX).astype(np.int64)
-    held = np.unique(pieces[interior_YX])
-    alone = where & ~np.isin(pieces, held)
-    seeds[alone] = seeds.max() + pieces[alone]
     away = ndimage.distance_transform_edt(seeds == 0, sampling=spacing)
     grown: NDArray[np.int64] = watershed(away, seeds, connectivity=every, mask=where)  # type: ignore[no-untyped-call]
     return grown
-
-
-def _cut(
-    classes_YX: NDArray[np.uint8],
-    probabilities_KYX: NDArray[np.float32] | None,
-    spacing: Sequence[float] | None,
-) -> NDArray[np.int64]:
-    """Each class flooded on its own; no object spreads over two classes."""
-    objects = np.zeros(classes_YX.shape, np.int64)
-    for k in np.unique(classes_YX[classes_YX > 0]):
-        where = classes_YX == k
-        relief = _relief(where, spacing)
-        if probabilities_KYX is not None:
-            relief *= probabilities_KYX[k]
-        basins = _basins(relief, where)
-        objects[where] = objects.max() + basins[where]
-    return objects
 
 
 def _relief(where: NDArray[np.bool_], spacing: Sequence[float] | None) -> NDArray[np.float32]:
@@ -155,7 +219,7 @@ def _relief(where: NDArray[np.bool_], spacing: Sequence[float] | None) -> NDArra
 
 
 def _basins(relief: NDArray[np.float32], where: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Basins of the maxima, joined where hardly anything lies between them."""
+    """Basins of the maxima from 1, joined where hardly anything lies between them."""
     from skimage.morphology import local_maxima
     from skimage.segmentation import watershed
 
@@ -164,13 +228,16 @@ def _basins(relief: NDArray[np.float32], where: NDArray[np.bool_]) -> NDArray[np
     rimmed = np.pad(np.where(where, relief, -1), 1, constant_values=-1)
     inner = (slice(1, -1),) * where.ndim
     tops = local_maxima(rimmed, footprint=every)[inner] & where  # type: ignore[no-untyped-call]
-    seeds = _pieces(tops)
-    basins = watershed(-relief, seeds.astype(np.int32), connectivity=every, mask=where)  # type: ignore[no-untyped-call]
+    seeds = connected_pieces(tops)
     count = int(seeds.max())
+    if count == 1:
+        return where.astype(np.int64)
+    basins = watershed(-relief, seeds.astype(np.int32), connectivity=every, mask=where)  # type: ignore[no-untyped-call]
     peaks = np.zeros(count + 1, np.float32)
     peaks[seeds[tops]] = relief[tops]
     joined = _joined(_saddles(basins, relief), peaks)
-    result: NDArray[np.int64] = joined[basins]
+    _, dense = np.unique(joined, return_inverse=True)
+    result: NDArray[np.int64] = dense[basins]
     return result
 
 

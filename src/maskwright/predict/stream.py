@@ -12,9 +12,9 @@ it, with the very same result.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby, pairwise
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +53,29 @@ class Source(Protocol):
     @property
     def read(self) -> Callable[[tuple[slice, ...]], NDArray[Any]]:
         """From a block over the axes of space to its pixels, ``(C, *block)``."""
+
+
+class Decided(NamedTuple):
+    """What is kept of a part of an image.
+
+    Args:
+        ids_S: An id of each pixel, such as its class.
+        certainty_S: Probability of each pixel's class times 65535, where it is wanted.
+        sums: Numbers to be added to those of other parts.
+    """
+
+    ids_S: NDArray[np.uint8]
+    certainty_S: NDArray[np.uint16] | None = None
+    sums: Sequence[float] = ()
+
+
+Decide = Callable[[NDArray[Any]], Decided]
+"""From the probabilities of all classes in a part of an image, ``(K, *S)``, to what is kept."""
+
+
+def decide_classes(probabilities_KYX: NDArray[Any]) -> Decided:
+    """Keep the most probable classes alone."""
+    return Decided(most_probable(probabilities_KYX))
 
 
 class BandReader:
@@ -150,6 +173,7 @@ def predict_stream(
     channels: int,
     *,
     most_bytes: int,
+    decide: Decide = decide_classes,
     sums: type[np.floating[Any]] = np.float32,
     on_tile: Callable[[], None] | None = None,
     rows: slice | None = None,
@@ -157,8 +181,8 @@ def predict_stream(
     """Predict an image in a file into a sink, tile by tile.
 
     The class ids are those that :func:`maskwright.predict.predictor.predict_image` gives. Beside
-    each block go its probabilities of the classes of whole images, where the network gives them,
-    weighted so that they are to be summed.
+    each block go the sums of what is decided on, then its probabilities of the classes of whole
+    images, where the network gives them, weighted so that they are to be summed too.
 
     Args:
         source: The image.
@@ -168,6 +192,7 @@ def predict_stream(
         measured: Mean and deviation of the whole image.
         channels: Channels the network takes.
         most_bytes: Memory for the band of the image that is held.
+        decide: What is kept of the probabilities of a part that is finished.
         sums: Data type of the running sums of tiles that are averaged.
         on_tile: Called after each tile that is predicted, see :func:`tiles_left`.
         rows: Only the bands that begin in these rows, see :func:`bands_left`.
@@ -184,7 +209,9 @@ def predict_stream(
     for part in join_tiles(predicted, tiles, size, sums=sums, end=bands[-1].stop if bands else 0):
         # Of rows that were taken up again the first parts are not whole, and those of others.
         if part.where[0].start >= bands[0].start and not sink.is_written(part.where):
-            sink.write(part.where, _decided(part.probabilities_KYX), part.image_L.tolist())
+            kept = _decided(part.probabilities_KYX, decide)
+            note = (*kept.sums, *part.image_L.tolist())
+            sink.write(part.where, kept.ids_S, note, kept.certainty_S)
 
 
 def tiles_left(tiles: list[Tile], sink: LabelSink, rows: slice | None = None) -> list[Tile]:
@@ -257,11 +284,16 @@ def bands_left(tiles: list[Tile], sink: LabelSink, rows: slice | None = None) ->
     ]
 
 
-def _decided(probabilities_KYX: NDArray[Any]) -> NDArray[np.uint8]:
-    """Class ids, some rows at a time: deciding takes eight bytes a pixel."""
+def _decided(probabilities_KYX: NDArray[Any], decide: Decide) -> Decided:
+    """What is kept of a part, some rows at a time: deciding takes many bytes a pixel."""
     size = probabilities_KYX.shape[1:]
-    classes_YX = np.empty(size, np.uint8)
     rows = max(1, _DECIDED_PX // math.prod(size[1:]))
-    for first in range(0, size[0], rows):
-        classes_YX[first : first + rows] = most_probable(probabilities_KYX[:, first : first + rows])
-    return classes_YX
+    parts = [
+        decide(probabilities_KYX[:, first : first + rows]) for first in range(0, size[0], rows)
+    ]
+    certain = [part.certainty_S for part in parts if part.certainty_S is not None]
+    return Decided(
+        np.concatenate([part.ids_S for part in parts]),
+        np.concatenate(certain) if certain else None,
+        np.sum([part.sums for part in parts], axis=0).tolist(),
+    )

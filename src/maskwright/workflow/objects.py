@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.errors import ConfigError
-from maskwright.io.durable import make_folder, write_text
+from maskwright.io.durable import make_folder, replace_file
 from maskwright.io.formats import BY_SUFFIX
-from maskwright.io.geojson import Outline, write_geojson
+from maskwright.io.geojson import Outline, Ring, write_geojson
 from maskwright.io.image import Image
 from maskwright.io.registry import mask_suffix, write_mask
-from maskwright.io.table import Cell, write_table
+from maskwright.io.table import Cell, write_long_table
 from maskwright.predict.object_measures import ObjectMeasures, measure_objects
-from maskwright.predict.objects import find_objects
+from maskwright.predict.objects import certainty, find_objects
 from maskwright.predict.outlines import outlines
 from maskwright.predict.predictor import ImagePrediction
 from maskwright.progress import Events
@@ -41,7 +41,7 @@ class ObjectFiles:
         objects.csv             one row an object, or objects.parquet
         candidates.csv          of volumes placed in space: the form of the LUNA16 challenge
 
-    Until all images are done, the rows of each wait in ``objects/NAME.json``, so that a prediction
+    Until the prediction is done, the rows of each image wait in ``objects/NAME.jsonl``, so that one
     that was interrupted can go on.
 
     Args:
@@ -87,58 +87,79 @@ class ObjectFiles:
         Returns:
             How many there are.
         """
-        make_folder(self._folder, subject=str(self._folder))
+        certainty_YX = certainty(probabilities_KYX, found.classes_YX)
         objects_YX = find_objects(
             found.classes_YX,
             method=self._settings.objects,
             min_px=self._settings.min_object_px,
-            probabilities_KYX=probabilities_KYX,
+            certainty_YX=certainty_YX,
             spacing=image.spacing_mm,
             interior_YX=found.interior_YX,
         )
-        measures = measure_objects(objects_YX, found.classes_YX, image, probabilities_KYX)
-        rows = measures.rows(self._labels.names)
+        measures = measure_objects(objects_YX, found.classes_YX, image, certainty_YX)
+        numbers = Image(objects_YX.astype(number_type(len(measures.classes)))[None])
+        write_mask(self.numbers_path(path, name), numbers.placed_as(image))
+        polygons = outlines(objects_YX) if objects_YX.ndim == 2 else {}
+        return self.write(path, name, measures, polygons.__getitem__)
+
+    def numbers_path(self, path: Path, name: str) -> Path:
+        """The numbered mask of an image, in a format that holds numbers of 32 bits.
+
+        Args:
+            path: The image's file.
+            name: Its name without suffix.
+        """
         suffix = mask_suffix(path)
-        # Formats of pictures alone do not hold numbers of 32 bits.
-        suffix = suffix if BY_SUFFIX[suffix].holds_volumes else ".tif"
-        smallest = np.uint16 if len(rows) <= np.iinfo(np.uint16).max else np.uint32
-        numbers = Image(objects_YX.astype(smallest)[None]).placed_as(image)
-        write_mask(self._folder / (name + suffix), numbers)
-        if objects_YX.ndim == 2:
-            self._write_outlines(name, objects_YX, measures, rows)
-        part = {
-            "rows": [{"image": path.name, **row} for row in rows],
-            "candidates": _candidates(name, measures) if objects_YX.ndim == 3 else [],
-        }
-        write_text(self._part(name), json.dumps(part))
-        return len(rows)
+        make_folder(self._folder, subject=str(self._folder))
+        return self._folder / (name + (suffix if BY_SUFFIX[suffix].holds_volumes else ".tif"))
 
-    def _part(self, name: str) -> Path:
-        return self._folder / f"{name}.json"
-
-    def _write_outlines(
+    def write(
         self,
+        path: Path,
         name: str,
-        objects_YX: NDArray[np.uint32],
         measures: ObjectMeasures,
-        rows: list[dict[str, Cell]],
-    ) -> None:
-        polygons = outlines(objects_YX)
-        write_geojson(
-            self._folder / f"{name}.geojson",
-            [
-                Outline(
-                    str(row["id"]),
+        polygons: Callable[[int], Sequence[Sequence[Ring]]],
+    ) -> int:
+        """Write the outlines of the objects of an image, and keep their rows for the table.
+
+        Args:
+            path: The image's file.
+            name: Its name without suffix.
+            measures: What was measured of them.
+            polygons: Gives the outline of an object of two axes by its number; one that is empty
+                is not written.
+
+        Returns:
+            How many there are.
+        """
+        if "area_px" in measures.columns:
+            drawn = self._outlines(measures, polygons)
+            write_geojson(self._folder / f"{name}.geojson", drawn)
+        with (
+            replace_file(self._part(name)) as temporary,
+            temporary.open("w", encoding="utf-8") as file,
+        ):
+            for row in measures.rows(self._labels.names):
+                file.write(json.dumps({"image": path.name, **row}) + "\n")
+        return len(measures.classes)
+
+    def _outlines(
+        self, measures: ObjectMeasures, polygons: Callable[[int], Sequence[Sequence[Ring]]]
+    ) -> Iterator[Outline]:
+        rows = measures.rows(self._labels.names)
+        for number, (row, k) in enumerate(zip(rows, measures.classes, strict=True), start=1):
+            drawn = polygons(number)
+            if drawn:
+                yield Outline(
+                    str(number),
                     self._labels.names[k],
                     self._labels.colors[k],
-                    polygons[index],
+                    drawn,
                     {key: float(f"{row[key]:.6g}") for key in measures.columns},
                 )
-                for index, (row, k) in enumerate(
-                    zip(rows, measures.classes.tolist(), strict=True), start=1
-                )
-            ],
-        )
+
+    def _part(self, name: str) -> Path:
+        return self._folder / f"{name}.jsonl"
 
     def finish(self, names: Sequence[str], events: Events) -> None:
         """Join the rows of all images into the tables, and say how many objects there are.
@@ -147,31 +168,42 @@ class ObjectFiles:
             names: The images.
             events: Where it is said.
         """
-        parts = [json.loads(self._part(name).read_text(encoding="utf-8")) for name in names]
-        tables = {self._table: "rows", self._table.with_name(CANDIDATES_NAME): "candidates"}
-        total = 0
-        for path, key in tables.items():
-            rows: list[dict[str, Cell]] = [row for part in parts for row in part[key]]
-            total = max(total, len(rows))
+
+        def rows() -> Iterator[tuple[str, dict[str, Cell]]]:
+            for name in names:
+                with self._part(name).open(encoding="utf-8") as file:
+                    yield from ((name, json.loads(line)) for line in file)
+
+        def candidates() -> Iterator[dict[str, Cell]]:
+            for name, row in rows():
+                if "centroid_z_mm" in row:
+                    place = {f"coord{axis.upper()}": row[f"centroid_{axis}_mm"] for axis in "xyz"}
+                    yield {"seriesuid": name, **place, "probability": row["mean_probability"]}
+
+        total = sum(1 for _ in rows())
+        tables: dict[Path, Callable[[], Iterator[dict[str, Any]]]] = {
+            self._table: lambda: (row for _, row in rows()),
+            self._table.with_name(CANDIDATES_NAME): candidates,
+        }
+        for path, wanted in tables.items():
             # No object, no table: also not that of an earlier prediction.
             path.unlink(missing_ok=True)
-            if rows:
-                write_table(path, rows)
-        for name in names:
-            self._part(name).unlink()
+            if next(wanted(), None) is not None:
+                write_long_table(path, wanted)
         where = f"; their measures are in {self._table}" if total else ""
         events.send("message", text=f"{total} objects in {len(names)} images{where}.")
 
+    def discard(self, names: Sequence[str]) -> None:
+        """Remove the rows of images, which the tables hold."""
+        for name in names:
+            self._part(name).unlink(missing_ok=True)
 
-def _candidates(name: str, measures: ObjectMeasures) -> list[dict[str, Cell]]:
-    """Centroids of objects in space, empty where that is not known."""
-    if measures.world_xyz.shape[1] != 3:
-        return []
-    return [
-        {"seriesuid": name, "coordX": x, "coordY": y, "coordZ": z, "probability": probability}
-        for (x, y, z), probability in zip(
-            measures.world_xyz.tolist(),
-            measures.columns["mean_probability"].tolist(),
-            strict=True,
-        )
-    ]
+
+def number_type(count: int) -> type[np.unsignedinteger[Any]]:
+    """The smallest data type of masks that holds so many numbers.
+
+    Example:
+        >>> number_type(65_535), number_type(65_536)
+        (<class 'numpy.uint16'>, <class 'numpy.uint32'>)
+    """
+    return np.uint16 if count <= np.iinfo(np.uint16).max else np.uint32

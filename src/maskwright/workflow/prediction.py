@@ -36,6 +36,7 @@ from maskwright.workflow.prediction_tables import (
     tell_gated,
     tell_levels,
     tell_parts,
+    tell_too_large,
     warn_one_class,
     write_image_labels,
     write_trust,
@@ -174,6 +175,7 @@ def predict(
             memory_bytes(memory),
             whole=_needing_all(predictor, extras),
             strict=memory is not None,
+            held=objects or predictor.border,
             trusted_px=TRUSTED_PX,
         )
     sizes = [case.size for case in cases]
@@ -236,6 +238,8 @@ def predict(
     }
     write_text(target / SUMMARY_NAME, json.dumps(summary, indent=2) + "\n")
     finished.discard()
+    if measured is not None:
+        measured.discard([case.name for case in cases])
     events.send("end", images=len(cases), out=str(target))
     written = [target / PROBABILITIES_NAME / each["probabilities"]
                for each in records if "probabilities" in each]  # fmt: skip
@@ -261,7 +265,7 @@ def _predicted(
         if case.streams and case.fit is not None:
             spread = others.spread if others is not None else None
             values = predict_large(
-                case, case.fit, network, settings, progress, resume=resume, spread=spread
+                case, case.fit, network, settings, measured, progress, resume=resume, spread=spread
             )
         elif others is None:
             values = predict_whole(case, network, extras, measured, progress)
@@ -298,8 +302,8 @@ class _Progress:
 
 def _needing_all(predictor: Predictor, extras: Sequence[str]) -> list[str]:
     """What was asked for that needs the probabilities of a whole image."""
-    found = [f"--{name}" for name in extras] + ["--tta"] * bool(predictor.ways)
-    return found + ["data.target=border"] * predictor.border
+    found = [f"--{name}" for name in extras if name != OBJECTS_NAME]
+    return found + ["--tta"] * bool(predictor.ways)
 
 
 def _tell(
@@ -307,6 +311,7 @@ def _tell(
 ) -> None:
     """Write the tables of all images, and say what a person should look at."""
     warn_one_class(records, events)
+    tell_too_large(records, events)
     trusts = {
         Path(values["image"]).name: Trust.from_json(values["trust"])
         for values in records

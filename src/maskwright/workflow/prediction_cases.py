@@ -55,6 +55,7 @@ def plan_cases(
     *,
     whole: Sequence[str],
     strict: bool,
+    held: bool,
     trusted_px: int,
 ) -> list[Case]:
     """How each image is predicted in this memory; no pixel is read.
@@ -66,7 +67,8 @@ def plan_cases(
         memory: Bytes.
         whole: What was asked for that needs an image and its probabilities in memory.
         strict: Whether that may not exceed the memory.
-        trusted_px: Up to so many pixels probabilities are held anyway.
+        held: Whether the probabilities of an image that is predicted in memory are held.
+        trusted_px: Up to so many pixels they are held anyway.
 
     Raises:
         ConfigError: ``memory-too-small``, or ``memory-whole`` where the whole image is needed and
@@ -74,7 +76,7 @@ def plan_cases(
         ImageReadError: For a file that cannot be read.
     """
     return [
-        _case(name, paths, files[name], predictor, memory, whole, strict, trusted_px)
+        _case(name, paths, files[name], predictor, memory, whole, strict, held, trusted_px)
         for name, paths in channels.items()
     ]
 
@@ -87,6 +89,7 @@ def _case(
     memory: int,
     whole: Sequence[str],
     strict: bool,
+    held: bool,
     trusted_px: int,
 ) -> Case:
     header = read_header(paths[0])
@@ -98,7 +101,7 @@ def _case(
     pixels = math.prod(header.size)
     image_bytes = 2 * math.prod(shape) * np.dtype(header.dtype).itemsize
     image_bytes += _MASK_BYTES * pixels
-    if whole or pixels <= trusted_px:
+    if whole or held or pixels <= trusted_px:
         image_bytes += _HELD_BYTES * predictor.classes * pixels
     needed = fitted.needed_bytes + image_bytes
     streams = needed > memory

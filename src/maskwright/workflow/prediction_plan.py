@@ -29,6 +29,10 @@ DEFAULT_MEMORY = 2_000_000_000
 # Python with its libraries, as measured; memory that the allocator does not give back.
 _PROGRAM_BYTES = 450_000_000
 _SLACK = 1.25
+# What finding an object takes for each pixel of its box, as measured, and a box there is always
+# memory for.
+_BOX_BYTES = 100
+_LEAST_BOX_PX = 1 << 21
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12,
           "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}  # fmt: skip
 
@@ -62,6 +66,7 @@ class Fit:
         sums: Data type of the running sums where tiles are averaged.
         band_bytes: Memory for the part of the image that is held.
         needed_bytes: Memory in all.
+        box_px: Pixels of the box around the largest object that is cut and outlined.
     """
 
     rule: Rule
@@ -71,6 +76,7 @@ class Fit:
     sums: type[np.floating[Any]]
     band_bytes: int
     needed_bytes: int
+    box_px: int
 
     def settings(self) -> dict[str, Any]:
         """What the class ids depend on, as plain values."""
@@ -185,7 +191,8 @@ def fit(
             sums, slab = np.float16, slab // 2
         needed = _PROGRAM_BYTES + int(_SLACK * tiling.bytes_px * largest) + slab + held
         if needed <= memory:
-            return Fit(rule, tile_px, len(tiles), averaged, sums, held, needed)
+            box = max(_LEAST_BOX_PX, (memory - _PROGRAM_BYTES) // _BOX_BYTES)
+            return Fit(rule, tile_px, len(tiles), averaged, sums, held, needed, box)
         least = needed
     raise ConfigError(
         "memory-too-small",

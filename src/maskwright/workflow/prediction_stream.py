@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import math
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
 
 from maskwright.data.intensity import Intensity
 from maskwright.data.labels import LabelMap
 from maskwright.io.channels import open_channels
-from maskwright.io.durable import make_folder, replace_file, replace_folder
-from maskwright.io.image import Image
-from maskwright.io.large_mask import blocks_of, write_large_mask
+from maskwright.io.durable import make_folder, put_in_place
+from maskwright.io.large_mask import write_large_mask
 from maskwright.io.sink import LabelStore, unfinished_folder
 from maskwright.io.source import ImageSource
-from maskwright.io.stored import Block
 from maskwright.predict.predictor import ABSENT_BELOW
 from maskwright.predict.stream import measure_source, predict_stream, tiles_left
+from maskwright.workflow.deciding import DecidedImage, Decider
+from maskwright.workflow.large_objects import write_large_objects
+from maskwright.workflow.objects import ObjectFiles
 from maskwright.workflow.prediction_cases import Case
 from maskwright.workflow.prediction_checks import naming_image
 from maskwright.workflow.prediction_journal import stamps
 from maskwright.workflow.prediction_plan import Fit
-from maskwright.workflow.prediction_tables import counted, image_label, record
+from maskwright.workflow.prediction_tables import image_label, record
 
 if TYPE_CHECKING:
     from maskwright.workflow.opening import OpenedNetwork
-
-_COUNTED_PX = 1 << 22
 
 Spread = Callable[[Case, Fit, LabelStore, Intensity], None]
 """Predicts the bands of an image that a store lacks, and returns when they are there."""
@@ -54,6 +48,7 @@ def predict_large(
     fitted: Fit,
     network: OpenedNetwork,
     settings: Mapping[str, Any],
+    objects: ObjectFiles | None,
     progress: Progress,
     *,
     resume: bool,
@@ -66,6 +61,7 @@ def predict_large(
         fitted: Its tiles and the memory for them.
         network: The network.
         settings: All that masks depend on beside the image and its tiles.
+        objects: Where objects are written, if they are wanted.
         progress: Where progress is told.
         resume: Whether to go on with what an earlier process left.
         spread: Has the bands of the image predicted by other processes.
@@ -80,7 +76,8 @@ def predict_large(
     """
     predictor, labels = network.predictor, network.labels
     source = open_channels(case.paths)
-    store = _store(case, {**settings, **fitted.settings()}, resume)
+    store = _store(case, {**settings, **fitted.settings()}, objects is not None, resume)
+    decider = Decider.of(network, store)
     tiles = fitted.rule.cover(case.size)
     progress.skip(len(tiles) - len(tiles_left(tiles, store)))
     with naming_image(case.paths[0]):
@@ -91,32 +88,23 @@ def predict_large(
     tick = progress.ticks(case.paths[0].name)
     predict_rows(case, fitted, network, source, store, measured, tick)
     progress.busy("Writing the mask")
-    image_L = _summed(store.notes())
-    counts_K = _counts(store, labels)
+    sums, image_L = decider.totals(store.notes())
     gate = predictor.gate
-    emptied = gate is not None and bool(image_L[1] < ABSENT_BELOW) and bool(counts_K[gate])
+    emptied = gate is not None and bool(image_L[1] < ABSENT_BELOW) and bool(sums.pixels_K[gate])
     if gate is not None and emptied:
-        counts_K[0] += counts_K[gate]
-        counts_K[gate] = 0
-
-    def read(block: Block) -> Image:
-        classes = store.read(block)
-        if emptied:
-            classes = np.where(classes == gate, np.uint8(0), classes)
-        return labels.decode(classes)
-
-    # Beside the class ids first, so that a kill leaves nothing in the folder of the masks.
-    whole = store.folder / "mask" / case.file.name
-    make_folder(whole.parent, subject=str(case.file))
-    write_large_mask(whole, case.size, read, spacing_mm=source.spacing_mm, geometry=source.geometry)
-    with (replace_folder if whole.is_dir() else replace_file)(case.file) as temporary:
-        os.replace(whole, temporary)
-    values = record(case.paths[0], case.file, counts_K, labels)
+        sums = sums.without(gate)
+    found = DecidedImage(store, decider, gate if emptied else None)
+    _write_mask(case, found, labels, source)
+    values = record(case.paths[0], case.file, sums.pixels_K, labels)
+    values["trust"] = sums.trust().to_json()
     values["tiling"] = {**fitted.settings(), "from_file": True}
     if image_L.size:
         values["image_label"] = image_label(network.image_class_names, image_L)
     if gate is not None:
         values["gated"] = emptied
+    if objects is not None:
+        progress.busy("Finding the objects")
+        values |= write_large_objects(case, fitted, network, objects, source, found)
     return values
 
 
@@ -157,17 +145,32 @@ def predict_rows(
             measured,
             predictor.channels,
             most_bytes=fitted.band_bytes,
+            decide=Decider.of(network, store),
             sums=fitted.sums,
             on_tile=on_tile,
             rows=rows,
         )
 
 
-def _store(case: Case, settings: Mapping[str, Any], resume: bool) -> LabelStore:
+def _store(case: Case, settings: Mapping[str, Any], certainty: bool, resume: bool) -> LabelStore:
     all_settings = {**settings, "image": stamps(case.paths), "size": list(case.size)}
     folder = unfinished_folder(case.file)
     earlier = LabelStore.resume(folder, all_settings) if resume else None
-    return earlier or LabelStore.begin(folder, case.size, all_settings)
+    return earlier or LabelStore.begin(folder, case.size, all_settings, certainty=certainty)
+
+
+def _write_mask(case: Case, found: DecidedImage, labels: LabelMap, source: ImageSource) -> None:
+    """Write a mask beside the class ids, then move it, so that a kill leaves nothing there."""
+    whole = found.store.folder / "mask" / case.file.name
+    make_folder(whole.parent, subject=str(case.file))
+    write_large_mask(
+        whole,
+        case.size,
+        lambda block: labels.decode(found.classes(block)),
+        spacing_mm=source.spacing_mm,
+        geometry=source.geometry,
+    )
+    put_in_place(whole, case.file)
 
 
 def _measured(
@@ -181,21 +184,3 @@ def _measured(
     measured = measure_source(source, channels, most_bytes)
     store.remember("intensity", {"mean": list(measured.mean), "std": list(measured.std)})
     return measured
-
-
-def _summed(notes: Sequence[tuple[float, ...]]) -> NDArray[np.float32]:
-    """Probabilities of the classes of whole images; empty where the network gives none."""
-    kept = [note for note in notes if note]
-    return np.array(kept).sum(0).astype(np.float32) if kept else np.empty(0, np.float32)
-
-
-def _counts(store: LabelStore, labels: LabelMap) -> NDArray[np.int64]:
-    """Pixels of each class, in blocks as high as a band, of which chunks are read whole."""
-    across, *rest = store.shape[1:]
-    counts_K = np.zeros(len(labels.names), np.int64)
-    for band in store.bands:
-        height = band.stop - band.start
-        most = max(1, _COUNTED_PX // (height * math.prod(rest)))
-        for _, *block in blocks_of((height, across, *rest), (height, most, *rest)):
-            counts_K += counted(store.read((band, *block)), labels)
-    return counts_K

@@ -151,6 +151,19 @@ def tell_gated(records: Sequence[Mapping[str, Any]], name: str, events: Events) 
     )
 
 
+def tell_too_large(records: Sequence[Mapping[str, Any]], events: Events) -> None:
+    """Say of how many objects the memory was too small for their shapes."""
+    count = sum(values.get("objects_too_large", 0) for values in records)
+    if count:
+        events.send(
+            "warning",
+            code="objects-memory",
+            text=f"{count} object{'s are' if count > 1 else ' is'} too large for the memory: not "
+            "cut where touching objects are cut, without an outline and without perimeter, "
+            "eccentricity and solidity. Give more with --memory, if that matters.",
+        )
+
+
 def tell_parts(cases: Sequence[Case], asked: bool, events: Events) -> None:
     """Say which images are predicted in parts, and what memory chose."""
     for case in cases:

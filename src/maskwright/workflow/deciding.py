@@ -1,0 +1,123 @@
+"""What is kept of the probabilities of a streamed image: class ids, certainty, sums for trust."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskwright.evaluate.uncertainty import TrustSums
+from maskwright.io.sink import LabelStore
+from maskwright.io.stored import Block
+from maskwright.predict.large_objects import Pixels
+from maskwright.predict.objects import certainty
+from maskwright.predict.predictor import ImagePrediction, distribution, joined, most_probable
+from maskwright.predict.stream import Decided
+from maskwright.workflow.calibrating import Calibration
+
+if TYPE_CHECKING:
+    from maskwright.workflow.opening import OpenedNetwork
+
+_NONE, _INTERIOR, _BORDER = np.uint8(0), 1, 2
+
+
+@dataclass(frozen=True)
+class Decider:
+    """Decides on parts of an image as it is decided on a whole one in memory.
+
+    The ids that are kept are those of the classes. Where the network tells interior and border of
+    objects, they are 0 for the background, 1 for interior and 2 for the rest of the objects.
+
+    Args:
+        classes: Number of classes of the masks.
+        calibration: What makes probabilities of what the network says.
+        overlapping: Whether the probabilities of a pixel need not sum to one.
+        border: Whether the network tells interior and border.
+        certain: Whether the certainty of each pixel is kept.
+
+    Example:
+        >>> p = np.array([[[0.4, 0.2, 0.8]], [[0.3, 0.5, 0.1]], [[0.3, 0.3, 0.1]]], np.float32)
+        >>> kept = Decider(2, Calibration(), border=True, certain=True)(p)
+        >>> kept.ids_S.tolist(), kept.certainty_S.tolist()
+        ([[2, 1, 0]], [[39321, 52428, 52428]])
+    """
+
+    classes: int
+    calibration: Calibration
+    overlapping: bool = False
+    border: bool = False
+    certain: bool = False
+
+    @staticmethod
+    def of(network: OpenedNetwork, store: LabelStore) -> Decider:
+        """What decides for a network, on what a store keeps."""
+        predictor = network.predictor
+        return Decider(
+            predictor.classes,
+            network.calibration,
+            predictor.overlapping,
+            predictor.border,
+            store.has_certainty,
+        )
+
+    def __call__(self, probabilities_KYX: NDArray[Any]) -> Decided:
+        """What is kept of a part."""
+        p_KYX = probabilities_KYX.astype(np.float32, copy=False)
+        found = ImagePrediction(most_probable(p_KYX), p_KYX)
+        ids_YX = found.classes_YX
+        if self.border:
+            found = joined(found)
+            ids_YX = np.where(ids_YX == _INTERIOR, found.classes_YX, _BORDER * found.classes_YX)
+        # Sums in half precision do not quite add up to one.
+        if self.overlapping or probabilities_KYX.dtype == np.float16:
+            p_KYX = distribution(found.probabilities_KYX)
+        else:
+            p_KYX = found.probabilities_KYX
+        calibrated_KYX = self.calibration.apply(p_KYX)
+        sums = TrustSums.none(self.classes)
+        sums.add(calibrated_KYX, found.classes_YX)
+        return Decided(
+            ids_YX.astype(np.uint8, copy=False),
+            certainty(calibrated_KYX, found.classes_YX) if self.certain else None,
+            sums.numbers(),
+        )
+
+    def totals(self, notes: Iterable[Sequence[float]]) -> tuple[TrustSums, NDArray[np.float32]]:
+        """The sums over all parts, and what the network says of the whole image beside them.
+
+        Args:
+            notes: What was kept beside each part.
+        """
+        numbers = np.array(list(notes)).sum(0)
+        own = len(TrustSums.none(self.classes).numbers())
+        return TrustSums.total([numbers[:own]], self.classes), numbers[own:].astype(np.float32)
+
+
+@dataclass(frozen=True)
+class DecidedImage:
+    """What was decided on a whole image, read block by block.
+
+    Args:
+        store: The ids that were kept.
+        decider: What they mean.
+        emptied: A class whose pixels are background instead.
+    """
+
+    store: LabelStore
+    decider: Decider
+    emptied: int | None = None
+
+    def classes(self, block: Block) -> NDArray[np.uint8]:
+        """Class ids of a block."""
+        ids_S = self.store.read(block)
+        if self.decider.border:
+            return ids_S.clip(max=_INTERIOR)
+        return ids_S if self.emptied is None else np.where(ids_S == self.emptied, _NONE, ids_S)
+
+    def pixels(self, block: Block) -> Pixels:
+        """Class ids of a block, how certain they are, and where the insides of objects are."""
+        interior_S = self.store.read(block) == _INTERIOR if self.decider.border else None
+        return Pixels(self.classes(block), self.store.read_certainty(block), interior_S)
