@@ -165,9 +165,10 @@ def test_bands_of_a_large_image_on_a_scheduler_give_the_mask_of_one_process(
 ) -> None:
     run = make_run(tmp_path / "run", norm=norm)
     memory, seen = least_memory(run, slide, TILE), list[dict[str, Any]]()
-    mw.predict(run, [slide], tmp_path / "one", tile=TILE, memory=memory)
-    mw.predict(run, [slide], tmp_path / "two", tile=TILE, memory=memory,
-               scheduler=cluster.scheduler_address, events=Events([seen.append]))  # fmt: skip
+    options = {"tile": TILE, "memory": memory, "objects": True, "settings": ["min_object_px=40"]}
+    mw.predict(run, [slide], tmp_path / "one", **options)
+    mw.predict(run, [slide], tmp_path / "two", scheduler=cluster.scheduler_address,
+               events=Events([seen.append]), **options)  # fmt: skip
     same_files(tmp_path / "one", tmp_path / "two")
     assert records(tmp_path / "two")[0]["tiling"]["averaged"] is (norm == "instance")
     tiles = [event["number"] for event in seen if event["kind"] == "tile"]
