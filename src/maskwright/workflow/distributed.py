@@ -28,14 +28,12 @@ from maskwright.workflow.distributed_tasks import Job, NetworkFiles, say
 from maskwright.workflow.lease import end_leases
 from maskwright.workflow.prediction_journal import digest
 from maskwright.workflow.prediction_plan import memory_bytes
-from maskwright.workflow.workers import Counting, Workers
+from maskwright.workflow.workers import MOST_KILLED, Counting, Workers
 
 if TYPE_CHECKING:
     from maskwright.workflow.opening import OpenedNetwork
 
-# An image is at fault that ends more workers than this.
-_ALLOWED = {"distributed.scheduler.allowed-failures": 2}
-
+_ALLOWED = {"distributed.scheduler.allowed-failures": MOST_KILLED - 1}
 _ADDRESS = re.compile(r"([a-z]+://)?[^/\s]+:[0-9]+")
 
 
@@ -161,8 +159,15 @@ def threads_each(workers: int | None) -> int | None:
     if workers is None:
         return None
     text = os.environ.get("OMP_NUM_THREADS", "")
-    cores = int(text) if text.isdigit() else os.cpu_count() or 1
+    cores = int(text) if text.isdigit() else _cores()
     return max(1, cores // workers)
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _no_scheduler(address: str, found: str) -> RunError:

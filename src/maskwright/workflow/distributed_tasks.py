@@ -251,7 +251,17 @@ class _Held:
         key = f"{files.digest} {job.asked} {job.numerics} {job.dims}"
         if self._found is None or self._key != key:
             self._found = None
-            network = files.open(job.asked)
+            try:
+                network = files.open(job.asked)
+            except MaskwrightError as error:
+                # The client could open it, so that it is this machine that lacks something.
+                raise RunError(
+                    error.code,
+                    f"the worker on {socket.gethostname()}, {error.subject}",
+                    expected=error.expected,
+                    found=error.found,
+                    remedy=f"{error.remedy}, there too",
+                ) from error
             self._found, self._key = (network, _apart(job, files, network.predictor)), key
         return self._found
 

@@ -5,9 +5,10 @@ A task whose worker ends is given to another one, which takes up the bands that 
 
 from __future__ import annotations
 
+import math
 import os
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,7 +21,6 @@ from maskwright.errors import DataError, RunError
 from maskwright.io.sink import LabelStore
 from maskwright.predict.stream import bands_left, tiles_left
 from maskwright.progress import Events
-from maskwright.tiling import Tile
 from maskwright.workflow.distributed_tasks import (
     Answer,
     Job,
@@ -39,6 +39,9 @@ from maskwright.workflow.prediction_plan import Fit
 _POLLED_S = 0.02
 _LOOKED_S = 2.0
 _FIRST_WORKER_S = 60
+MOST_KILLED = 3
+"""An image is at fault that ends so many workers."""
+
 # What fails but for the image, such as a shared folder that is away for a moment.
 _RETRIES = 2
 # PyTorch rounds the last digit of a probability with one thread otherwise than with several.
@@ -85,7 +88,7 @@ class Workers:
         self._progress, self._events = progress, events
         self._addresses: set[str] = set()
         self._apart: set[str] = set()
-        self._looked_s = 0.0
+        self._looked_s = -math.inf
         self._network: Any = None
 
     def greet(self, images: Sequence[Path]) -> None:
@@ -153,7 +156,12 @@ class Workers:
         """
         cover = fitted.rule.cover(case.size)
         left = bands_left(cover, store)
-        counts = [_tiles_of(band, cover, store) for band in left]
+        begun = Counter(
+            tile.write[0].start
+            for tile in cover
+            if tile.weights is not None or not store.is_written(tile.write_slices)
+        )
+        counts = [begun[band.start] for band in left]
         # Tiles that reach into the bands of several tasks count once.
         self._progress.skip(len(tiles_left(cover, store)) - sum(counts))
         arguments = (_elsewhere(case), fitted, measured)
@@ -175,20 +183,24 @@ class Workers:
 
     def _results(self, tasks: Iterable[_Task]) -> Iterator[tuple[_Task, dict[str, Any]]]:
         """What tasks return, as they end; no more are with the scheduler than can be run."""
-        waiting, running = deque(tasks), dict[Any, _Task]()
+        # Beside each task, how often it was lost.
+        waiting = deque((task, 0) for task in tasks)
+        running: dict[Any, tuple[_Task, int]] = {}
         try:
             while waiting or running:
                 self._look()
                 while waiting and len(running) < max(1, len(self._addresses)):
-                    task = waiting.popleft()
-                    running[self._submit(task)] = task
+                    task, lost = waiting.popleft()
+                    running[self._submit(task)] = task, lost
                 for future in [future for future in running if future.done()]:
-                    task = running.pop(future)
+                    task, lost = running.pop(future)
                     answer = self._answer(future, task)
                     if answer is None:
+                        if lost + 1 == MOST_KILLED:
+                            raise _killed(task)
                         # With the last worker went the network too.
                         self._give_network()
-                        waiting.appendleft(task)
+                        waiting.appendleft((task, lost + 1))
                         continue
                     self._progress.add(task.case.paths[0].name, task.tiles)
                     yield task, answer["values"]
@@ -217,14 +229,7 @@ class Workers:
         except CancelledError:
             return None
         except KilledWorker as error:
-            raise DataError(
-                "worker-killed",
-                str(task.case.paths[0]),
-                expected="to be predicted by a worker",
-                found="several workers that ended while they worked on it",
-                remedy="it may need more memory than they have: use fewer --workers or a smaller "
-                "--tile, and go on with --resume",
-            ) from error
+            raise _killed(task) from error
         failed = error_of(answer)
         if failed is not None:
             raise failed
@@ -244,7 +249,7 @@ class Workers:
     def _look(self, *, now: bool = False) -> None:
         """See now and then which workers are there, and tell of those that are not."""
         now_s = time.monotonic()
-        if self._addresses and not now and now_s - self._looked_s < _LOOKED_S:
+        if not now and now_s - self._looked_s < _LOOKED_S:
             return
         with _asking():
             there = set(self._client.nthreads())
@@ -254,6 +259,8 @@ class Workers:
                 code="worker-lost",
                 text=f"The worker at {address} ended; what it was working on is predicted again.",
             )
+        if not there:
+            self._events.send("busy", text="Waiting for a worker")
         self._addresses, self._looked_s = there, now_s
 
     def _give_network(self) -> None:
@@ -276,6 +283,17 @@ class Workers:
             raise no_image(host, values["image"])
 
 
+def _killed(task: _Task) -> DataError:
+    return DataError(
+        "worker-killed",
+        str(task.case.paths[0]),
+        expected="to be predicted by a worker",
+        found="several workers that ended while they worked on it",
+        remedy="it may need more memory than they have: use fewer --workers or a smaller --tile, "
+        "and go on with --resume",
+    )
+
+
 @contextmanager
 def _asking() -> Iterator[None]:
     """Tell of a scheduler that no longer answers.
@@ -293,15 +311,6 @@ def _asking() -> Iterator[None]:
             found=str(error),
             remedy="start it again, and go on with --resume",
         ) from error
-
-
-def _tiles_of(band: slice, cover: Sequence[Tile], store: LabelStore) -> int:
-    """Tiles that begin with a band and are still to be predicted."""
-    return sum(
-        tile.write[0].start == band.start
-        and (tile.weights is not None or not store.is_written(tile.write_slices))
-        for tile in cover
-    )
 
 
 def _runs(bands: Sequence[slice], most: int) -> Iterator[tuple[int, int]]:
