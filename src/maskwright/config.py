@@ -8,12 +8,14 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import pydantic
 from pydantic import BaseModel, Field
 
 from maskwright.errors import ConfigError
+from maskwright.intensity_config import ChannelIntensity as ChannelIntensity
+from maskwright.intensity_config import listed_numbers
 from maskwright.network_config import ModelConfig as ModelConfig
 from maskwright.network_config import Section as _Section
 from maskwright.train_config import AugmentConfig as AugmentConfig
@@ -24,6 +26,9 @@ FORMAT_VERSION = 1
 
 MaskKind = Literal["auto", "values", "bool", "palette", "rgb", "objects"]
 MeasureGroup = Literal["surface", "objects", "partition", "topology", "calibration", "ranking"]
+
+
+_AXES = Field(min_length=2, max_length=3)
 
 
 class DataConfig(_Section):
@@ -53,6 +58,14 @@ class DataConfig(_Section):
         annotators: What to learn where a second observer drew too: the ``first`` one's masks, or
             the ``mean`` of both.
         slices: Whether each slice of a stack is an image of its own.
+        spacing: Pixel size in mm along each axis, in the order of the array (Z, Y, X), to which
+            images are brought for the network; masks come back on each image's own grid. ``auto``
+            does so where those of the training images differ, ``none`` never.
+        intensity: What is done to the values of every channel, see
+            :class:`maskwright.intensity_config.ChannelIntensity`; ``auto`` chooses from the data.
+        window: Lowest and highest value that count, in the images' own unit, such as
+            ``(-1000, 400)``.
+        channel_intensity: What training found for each channel; z-score where it is empty.
         validation_share: Share of the groups kept from training to choose the best weights.
         test_share: Share of the groups never seen in training.
     """
@@ -68,10 +81,43 @@ class DataConfig(_Section):
     soft: bool = False
     annotators: Literal["first", "mean"] = "first"
     slices: bool = False
+    spacing: Literal["auto", "none"] | Annotated[tuple[Positive, ...], _AXES] = "auto"
+    intensity: Literal["auto", "z-score", "window", "percentile"] = "auto"
+    window: tuple[float, float] | None = None
+    channel_intensity: tuple[ChannelIntensity, ...] = ()
     image_labels: str = ""
     image_class_names: tuple[str, ...] = ()
     validation_share: Share = 0.1
     test_share: Share = 0.2
+
+    @property
+    def spacing_mm(self) -> tuple[float, ...] | None:
+        """Pixel size to which images are brought, where that is settled."""
+        return self.spacing if isinstance(self.spacing, tuple) else None
+
+    @pydantic.field_validator("window", mode="before")
+    @classmethod
+    def _window(cls, value: Any) -> Any:
+        """Take ``-1000,400`` as a person types it."""
+        return listed_numbers(value)
+
+    @pydantic.field_validator("spacing", mode="before")
+    @classmethod
+    def _spacing(cls, value: Any) -> Any:
+        """Take ``2,0.7,0.7`` as a person types it."""
+        found = listed_numbers(value)
+        if found not in ("auto", "none") and not isinstance(found, list | tuple):
+            raise ValueError("auto, none, or a size in mm for each axis, such as 2,0.7,0.7")
+        return found
+
+    @pydantic.model_validator(mode="after")
+    def _one_way(self) -> DataConfig:
+        """A window that is given is a way of its own."""
+        if self.window is not None and not self.window[0] < self.window[1]:
+            raise ValueError("a window whose first value is below its second")
+        if self.window is not None and self.intensity not in ("auto", "window"):
+            raise ValueError("data.window with data.intensity=window or auto")
+        return self
 
 
 class PredictConfig(_Section):
@@ -91,6 +137,8 @@ class PredictConfig(_Section):
         objects: What an object is: ``components``, every connected piece of a class, or
             ``watershed``, pieces cut where they are narrow.
         min_object_px: Objects of fewer pixels are left out.
+        pixel_mm: Pixel size along each axis (Z, Y, X) of images that do not state theirs, where
+            the network needs it.
     """
 
     tile_px: Annotated[int, Field(ge=16)] = 1024
@@ -102,6 +150,13 @@ class PredictConfig(_Section):
     gate: bool = False
     objects: Literal["components", "watershed"] = "components"
     min_object_px: Annotated[int, Field(ge=0)] = 0
+    pixel_mm: Annotated[tuple[Positive, ...], _AXES] | None = None
+
+    @pydantic.field_validator("pixel_mm", mode="before")
+    @classmethod
+    def _numbers(cls, value: Any) -> Any:
+        """Take ``2.5,0.7,0.7`` as a person types it."""
+        return listed_numbers(value)
 
     @pydantic.field_validator("tta", "scales", mode="before")
     @classmethod
@@ -218,7 +273,9 @@ def field_paths(kind: type[BaseModel], prefix: str = "") -> list[str]:
 
 
 def _section_of(annotation: Any) -> type[BaseModel] | None:
-    for candidate in (annotation, *get_args(annotation)):
+    # A list of sections is one setting.
+    inner = () if get_origin(annotation) is tuple else get_args(annotation)
+    for candidate in (annotation, *inner):
         if isinstance(candidate, type) and issubclass(candidate, BaseModel):
             return candidate
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 import yaml
 
+from maskwright.config import ChannelIntensity
+from maskwright.errors import ConfigError
 from maskwright.export.bioimageio_package import write_bioimageio
 from maskwright.export.facts import ModelFacts
 from maskwright.export.verification import LIMIT, verify
@@ -86,3 +89,45 @@ def test_the_test_output_is_the_softmax_of_the_network(
     assert image.dtype == np.float32
     assert image.max() > 100
     np.testing.assert_allclose(found.sum(1), 1, atol=1e-6)
+
+
+def with_data(subject: Any, **settings: Any) -> Any:
+    data = subject.facts.data.model_copy(update=settings)
+    return replace(subject, facts=replace(subject.facts, data=data))
+
+
+def channels_of(subject: Any, **values: Any) -> dict[str, Any]:
+    way = ChannelIntensity.model_validate(values)
+    return {"channel_intensity": (way,) * subject.facts.model.channels}
+
+
+@pytest.mark.parametrize("kind", ["published", "volume"])
+def test_windows_and_pixel_sizes_are_told_so_that_others_do_the_same(
+    kind: str, subjects: Callable[[str], Any], tmp_path: Path
+) -> None:
+    from bioimageio.core import test_description as run_test
+
+    subject = subjects(kind)
+    spacing = (2.5, 0.7, 0.7)[-subject.facts.dims :]
+    window = channels_of(subject, way="window", low=20, high=120, mean=60, std=30)
+    path = write(with_data(subject, spacing=spacing, **window), tmp_path / "a.zip")
+    summary = run_test(str(path))
+    assert summary.status == "passed", summary.format()
+    values = description(path)
+    steps = [step["id"] for step in values["inputs"][0]["preprocessing"]]
+    assert steps == ["ensure_dtype", "clip", "fixed_zero_mean_unit_variance"]
+    with zipfile.ZipFile(path) as archive:
+        readme = archive.read("README.md").decode()
+    assert f"- Pixel size: {' × '.join(map(str, spacing))} mm; bring images to it first." in readme
+    assert "clipped and normalised as the description says" in readme
+
+
+@pytest.mark.parametrize("values", [{"way": "percentile"}, {"way": "window", "low": 2, "high": 9}])
+def test_steps_that_the_format_lacks_are_refused_with_a_way_out(
+    values: dict[str, Any], subjects: Callable[[str], Any], tmp_path: Path
+) -> None:
+    subject = subjects("plain")
+    with pytest.raises(ConfigError, match="export-intensity") as error:
+        write(with_data(subject, **channels_of(subject, **values)), tmp_path / "a.zip")
+    assert "--format onnx" in str(error.value)
+    assert not (tmp_path / "a.zip").exists()

@@ -6,8 +6,6 @@ sees all of them together.
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -22,7 +20,9 @@ from maskwright.config import DataConfig
 from maskwright.data.case import Case
 from maskwright.data.census import MaskCensus
 from maskwright.data.check_report import CheckReport
+from maskwright.data.choices import choices
 from maskwright.data.dataset import Dataset, find_cases
+from maskwright.data.image_facts import ImageFacts, image_facts, pixel_digest
 from maskwright.data.labelmap import LabelMap
 from maskwright.data.labels import decide
 from maskwright.data.object_folders import read_objects
@@ -34,8 +34,6 @@ from maskwright.io.image import Image, is_grey
 from maskwright.io.space import difference
 
 __all__ = ["CheckReport", "Problem", "check_dataset"]
-
-_BLOCK_PX = 1 << 20
 
 Read = TypeVar("Read")
 OnCase = Callable[[int, int, str], None]
@@ -108,6 +106,7 @@ class _Survey:
         self.problems: list[Problem] = []
         self.digests: dict[str, str] = {}
         self.sizes: Counter[tuple[int, ...]] = Counter()
+        self.images: dict[str, ImageFacts] = {}
         self.spacings: Counter[tuple[float, ...]] = Counter()
         self.unplaced: list[str] = []
         self.stored: Counter[tuple[int, bool]] = Counter()
@@ -164,13 +163,13 @@ class _Survey:
         self.stored[image.channels, is_grey(array)] += 1
         self.dtypes[str(array.dtype)] += 1
         self.traits.add_image(case, image)
-        constant = all(plane.min() == plane.max() for plane in array)
+        self.images[case.name] = facts = image_facts(image)
         # The empty slices at both ends of a stack are no copies of each other.
-        if case.z is None or not constant:
-            self.digests[case.name] = _digest(array)
+        if case.z is None or not facts.constant:
+            self.digests[case.name] = pixel_digest(array)
         if image.exif_turned:
             self.turned.append(case.image_name)
-        if constant:
+        if facts.constant:
             self.constant.append(case.image_name)
         if self._is_small(image.size):
             self.small.append(case.image_name)
@@ -240,8 +239,11 @@ class _Survey:
         label_map, label_problems = decide(self.census, config) if has_masks else (None, [])
         cases, duplicates = self._join_duplicates(dataset.cases)
         root = str(dataset.root)
+        scanned = bool(self.spacings or self.unplaced) or any(c.z is not None for c in cases)
+        chosen = choices(config, self.images, channels=self._channels(), scanned=scanned, root=root)
         problems = [*dataset.problems, *self.problems, *label_problems, *duplicates]
-        problems += [*self._image_problems(root), *self.traits.problems(root)]
+        problems += [*self._image_problems(root, chosen.resampled), *self.traits.problems(root)]
+        problems += chosen.problems
         shares: dict[str, NDArray[np.float64]] = {}
         if label_map is not None:
             shares = self.census.shares(label_map)
@@ -264,7 +266,8 @@ class _Survey:
                 if mask in shares
             },
             dict(self.spacings.most_common()),
-            (*dataset.notes, *self.traits.notes(self.census, label_map)),
+            (*dataset.notes, *self.traits.notes(self.census, label_map), *chosen.notes),
+            self.images,
         )
 
     def _channels(self) -> int:
@@ -284,8 +287,9 @@ class _Survey:
             total += share * pixels[name]
         return tuple(float(share) for share in total / max(1, sum(pixels.values())))
 
-    def _image_problems(self, root: str) -> list[Problem]:
-        problems = space_problems(root, self.sizes, self.spacings, self.unplaced)
+    def _image_problems(self, root: str, resampled: bool) -> list[Problem]:
+        spacings = {} if resampled else self.spacings
+        problems = space_problems(root, self.sizes, spacings, self.unplaced)
         counts = {channels for channels, _ in self.stored}
         if len(counts) > 1 and self._channels() > 1:
             row = ", ".join(f"{n} with {channels}" for channels, n in self._by_channels().items())
@@ -374,15 +378,6 @@ class _Survey:
 
 def _patch_text(patch_px: int | tuple[int, ...] | None) -> str:
     return by(patch_px) if isinstance(patch_px, tuple) else str(patch_px)
-
-
-def _digest(array_CYX: NDArray[Any]) -> str:
-    """A digest of shape, type and pixels, taken in blocks of rows or slices."""
-    digest = hashlib.sha256(f"{array_CYX.shape}{array_CYX.dtype}".encode())
-    rows = max(1, _BLOCK_PX // max(1, math.prod(array_CYX.shape[2:])))
-    for y in range(0, array_CYX.shape[1], rows):
-        digest.update(array_CYX[:, y : y + rows].tobytes())
-    return digest.hexdigest()
 
 
 def _same_pixels(image_CYX: NDArray[Any], mask_CYX: NDArray[Any]) -> bool:

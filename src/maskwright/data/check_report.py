@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from maskwright.data.case import Case
+from maskwright.data.image_facts import ImageFacts
 from maskwright.data.labelmap import LabelMap
 from maskwright.data.problem import Problem
 from maskwright.data.spacing import counted, medians, space_facts
@@ -34,6 +35,7 @@ class CheckReport:
         present: Case name → class ids in its mask.
         spacings: How many volumes have which voxel size in mm, along depth, height and width.
         notes: What else there is to know, a sentence each.
+        images: Case name → what is known of its image.
 
     Example:
         >>> CheckReport(Path("data"), (), None, (Problem("one-case", "refuse", "data", "", ""),)).ok
@@ -54,11 +56,17 @@ class CheckReport:
     present: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     spacings: Mapping[tuple[float, ...], int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    images: Mapping[str, ImageFacts] = field(default_factory=dict)
 
     @property
     def dims(self) -> int:
         """2 for planes, 3 for volumes."""
         return max((len(size) for size in self.sizes), default=2)
+
+    @property
+    def scanned(self) -> bool:
+        """Whether pixel sizes are those of space: of volumes and of their slices."""
+        return self.dims == 3 or any(case.z is not None for case in self.cases)
 
     @property
     def median_size(self) -> tuple[int, ...]:

@@ -1,21 +1,25 @@
-"""Intensities: mean 0 and standard deviation 1 in each channel of each image.
+"""Intensities: mean 0 and standard deviation 1 in each channel of each image, clipped if wanted.
 
 Measured over the whole image and applied block by block, so that an image of any size keeps its
 own data type in memory and only the block at work becomes float. An image that does not fit into
-memory is measured block by block too, with the very same values.
+memory is measured block by block too, with the very same values. What is known of a channel from
+training (:class:`maskwright.intensity_config.ChannelIntensity`) is not measured again.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from maskwright.data.quantiles import quantiles
 from maskwright.errors import DataError
+from maskwright.intensity_config import ChannelIntensity
 from maskwright.io.image import is_grey
 
 _BLOCK_PX = 1 << 20
@@ -23,14 +27,22 @@ _BLOCK_PX = 1 << 20
 _RELATIVE_FLOOR = 1e-6
 _ABSOLUTE_FLOOR = 1e-30
 
+CLIPPED_SHARES = (0.005, 0.995)
+"""Shares of the values that lie below the ends of a window.
+
+Source: Isensee et al. 2021, Nature Methods 18, nnU-Net's scheme for CT.
+"""
+
 
 @dataclass(frozen=True)
 class Intensity:
-    """Mean and standard deviation of each channel of one image.
+    """Mean and standard deviation of each channel of one image, and where it is clipped.
 
     Args:
         mean: Means, one a channel.
         std: Standard deviations, one a channel, above zero.
+        low: Values below become this one, one a channel; empty where no channel is clipped.
+        high: Values above become this one.
 
     Example:
         >>> Intensity((3.0,), (1.5,)).mean
@@ -39,14 +51,19 @@ class Intensity:
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
 
 
-def measure(array_CYX: NDArray[Any], channels: int) -> Intensity:
-    """Mean and standard deviation of each channel.
+def measure(
+    array_CYX: NDArray[Any], channels: int, ways: Sequence[ChannelIntensity] = ()
+) -> Intensity:
+    """Mean and standard deviation of each channel, and where it is clipped.
 
     Args:
         array_CYX: Pixels of any real data type, shape ``(C, Y, X)`` or ``(C, Z, Y, X)``.
         channels: Channels of the network, see :func:`select_channels`.
+        ways: What is done to each channel; z-score where this is empty.
 
     Returns:
         The values, with a standard deviation of at least a millionth of the mean.
@@ -55,10 +72,70 @@ def measure(array_CYX: NDArray[Any], channels: int) -> Intensity:
         DataError: ``image-channels``.
 
     Example:
-        >>> measure(np.array([[[1, 3]]], np.uint8), 1)
-        Intensity(mean=(2.0,), std=(1.0,))
+        >>> found = measure(np.array([[[1, 3]]], np.uint8), 1)
+        >>> found.mean, found.std
+        ((2.0,), (1.0,))
     """
-    return measure_blocks([select_channels(array_CYX, channels)], channels)
+    selected_CYX = select_channels(array_CYX, channels)
+    if not is_clipped(ways):
+        return measure_blocks([selected_CYX], channels)
+    return measure_clipped(lambda: [selected_CYX], channels, ways)
+
+
+def is_clipped(ways: Sequence[ChannelIntensity]) -> bool:
+    """Whether anything but the z-score is done to any channel."""
+    return any(way.way != "z-score" for way in ways)
+
+
+def measure_clipped(
+    read: Callable[[], Iterable[NDArray[Any]]], channels: int, ways: Sequence[ChannelIntensity]
+) -> Intensity:
+    """What :func:`measure` finds, of an image that comes in blocks as often as it is needed.
+
+    A window whose mean and deviation are known needs no reading, any other way one, and the
+    percentiles of a channel two more.
+
+    Args:
+        read: Gives the blocks from the first one on, as :func:`measure_blocks` takes them.
+        channels: Channels of the network.
+        ways: What is done to each channel.
+
+    Raises:
+        DataError: ``image-channels``, and ``intensity-channels`` for another number of ``ways``.
+    """
+    if len(ways) != channels:
+        raise DataError(
+            "intensity-channels",
+            "image",
+            expected=f"one entry of data.channel_intensity for each of {channels} channels",
+            found=f"{len(ways)}",
+            remedy="restore config.json, or train again",
+        )
+
+    def of_channel(c: int) -> Iterator[NDArray[Any]]:
+        for block_CYX in read():
+            yield select_channels(block_CYX, channels)[c]
+
+    low, high = [-math.inf] * channels, [math.inf] * channels
+    for c, way in enumerate(ways):
+        if way.low is not None and way.high is not None:
+            low[c], high[c] = way.low, way.high
+        elif way.way == "percentile":
+            low[c], high[c] = quantiles(partial(of_channel, c), CLIPPED_SHARES)
+    known = [(way.mean, way.std) for way in ways if way.mean is not None and way.std is not None]
+    if len(known) < channels:
+        clipped = (
+            _clipped(select_channels(part, channels), low, high)
+            for block in read()
+            for part in _parts(block)
+        )
+        measured = measure_blocks(clipped, channels)
+        known = [
+            (way.mean, way.std) if way.mean is not None and way.std is not None else found
+            for way, found in zip(ways, zip(measured.mean, measured.std, strict=True), strict=True)
+        ]
+    mean, std = zip(*known, strict=True)
+    return Intensity(mean, std, tuple(low), tuple(high))
 
 
 def measure_blocks(blocks: Iterable[NDArray[Any]], channels: int) -> Intensity:
@@ -151,7 +228,7 @@ class _Moments:
 
 
 def apply(array_CYX: NDArray[Any], intensity: Intensity, channels: int) -> NDArray[np.float32]:
-    """Normalise a block of an image: ``(value − mean) / std``.
+    """Normalise a block of an image: ``(value − mean) / std``, of the clipped value if asked for.
 
     Args:
         array_CYX: A block of the image, shape ``(C, Y, X)`` or ``(C, Z, Y, X)``.
@@ -176,9 +253,29 @@ def apply(array_CYX: NDArray[Any], intensity: Intensity, channels: int) -> NDArr
     mean_C11 = np.array(intensity.mean, dtype).reshape(each)
     scale_C11 = 1.0 / np.array(intensity.std, np.float64).reshape(each)
     block_CYX: NDArray[Any] = selected_CYX.astype(dtype)
+    if intensity.low:
+        low_C11, high_C11 = (
+            np.array(ends, dtype).reshape(each) for ends in (intensity.low, intensity.high)
+        )
+        np.clip(block_CYX, low_C11, high_C11, out=block_CYX)
     block_CYX -= mean_C11
     block_CYX *= scale_C11.astype(dtype)
     return block_CYX.astype(np.float32, copy=False)
+
+
+def _parts(block_CYX: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """A block in the parts that are measured at once, so that only one of them becomes float."""
+    rows = rows_at_once(block_CYX.shape[1:])
+    for first in range(0, block_CYX.shape[1], rows):
+        yield block_CYX[:, first : first + rows]
+
+
+def _clipped(
+    block_CYX: NDArray[Any], low: Sequence[float], high: Sequence[float]
+) -> NDArray[np.float64]:
+    ends = [np.array(each).reshape(-1, *(1,) * (block_CYX.ndim - 1)) for each in (low, high)]
+    clipped_CYX: NDArray[np.float64] = np.clip(block_CYX.astype(np.float64), *ends)
+    return clipped_CYX
 
 
 def select_channels(array_CYX: NDArray[Any], channels: int) -> NDArray[Any]:

@@ -13,7 +13,8 @@ ANISOTROPIC = 2.0
 
 _AXES = ("depth", "height", "width")
 _MOST_SIZES = 6  # sizes of volumes that are listed one by one
-_DIFFERING = 1.2  # voxel sizes that differ by more are told
+DIFFERING = 1.2
+"""Voxel sizes that differ by more, along any axis, matter."""
 
 
 def thick_axis(spacing: Sequence[float] | None) -> int | None:
@@ -103,7 +104,7 @@ def space_problems(
             )
         )
     ends = [(min(along), max(along)) for along in zip(*spacings, strict=True)]
-    if any(high > _DIFFERING * low for low, high in ends):
+    if any(high > DIFFERING * low for low, high in ends):
         problems.append(
             Problem(
                 "spacing-differs",
@@ -111,7 +112,8 @@ def space_problems(
                 root,
                 f"voxel sizes differ from volume to volume: {_ranges(list(spacings))} mm; each "
                 "volume is used as it is",
-                "resample them to one voxel size if that is more than the network should learn",
+                "if that is more than the network should learn, bring them to one size, as with "
+                "--set data.spacing=2,0.7,0.7",
             )
         )
     return problems

@@ -21,16 +21,17 @@ import yaml
 from numpy.typing import NDArray
 
 from maskwright.data import intensity
+from maskwright.data.spacing import by
 from maskwright.export.facts import KEY, AxisFacts, ModelFacts
 from maskwright.export.graph import Graph
 from maskwright.export.onnx_file import OPSET, onnx_bytes
+from maskwright.export.preparation import bioimageio_steps
 from maskwright.nn.unet import UNet
 from maskwright.tiling import Interval, read_mirrored
 
 DESCRIPTION_NAME = "rdf.yaml"
 
 _FORMAT = "0.5.4"
-_EPSILON = 1e-6
 _PAPER = {
     "text": "Ronneberger et al. 2015, U-Net: convolutional networks for biomedical image "
     "segmentation, MICCAI",
@@ -101,7 +102,7 @@ def _probabilities(
     network: UNet, facts: ModelFacts, image_BCS: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     channels = facts.model.channels
-    measured = intensity.measure(image_BCS[0], channels)
+    measured = intensity.measure(image_BCS[0], channels, facts.data.channel_intensity)
     batch = torch.from_numpy(intensity.apply(image_BCS[0], measured, channels)[None])
     with torch.inference_mode():
         logits = network.eval()(batch)["logits"]
@@ -152,10 +153,7 @@ def _description(facts: ModelFacts, name: str, files: dict[str, bytes]) -> dict[
                 "test_tensor": file("test_input.npy"),
                 "preprocessing": [
                     {"id": "ensure_dtype", "kwargs": {"dtype": "float32"}},
-                    {
-                        "id": "zero_mean_unit_variance",
-                        "kwargs": {"axes": [axis.name for axis in facts.axes], "eps": _EPSILON},
-                    },
+                    *bioimageio_steps(facts.data, tuple(axis.name for axis in facts.axes)),
                 ],
             }
         ],
@@ -209,12 +207,22 @@ def _readme(facts: ModelFacts, name: str) -> str:
         f"{label} ({', '.join(map(str, several))})"
         for label, several in zip(labels.names, labels.values, strict=True)
     )
+    clipped = intensity.is_clipped(facts.data.channel_intensity)
+    normalised = (
+        "clipped and normalised as the description says"
+        if clipped
+        else "each normalised to mean 0 and standard deviation 1 over the whole image"
+    )
+    # Not as the scale of axes: with one, the format's own arithmetic on sizes is off by rounding.
+    spacing_mm = facts.data.spacing_mm
+    size = ""
+    if spacing_mm is not None:
+        size = f"\n- Pixel size: {by(spacing_mm)} mm; bring images to it first."
     return f"""# {_title(name)}
 
 A U-Net trained with maskwright {facts.written_by}.
 
-- Input: {model.channels} channel(s), each normalised to mean 0 and standard deviation 1 over the
-  whole image.
+- Input: {model.channels} channel(s), {normalised}.{size}
 - Output: a probability for each class. Classes, with the values of the training masks: {values}.
 - Tiles: sizes in steps of {" × ".join(str(axis.divisor) for axis in facts.axes)} pixels.
 

@@ -14,6 +14,7 @@ from maskwright.config import DataConfig, ModelConfig, PredictConfig, validate
 from maskwright.data.labelmap import Color, LabelMap, pack_colors
 from maskwright.data.object_target import BORDER_NAME
 from maskwright.errors import RunError
+from maskwright.export.preparation import described
 
 KEY = "maskwright"
 """Under which name a file's metadata hold the facts."""
@@ -130,8 +131,7 @@ class ModelFacts:
             "input": {
                 "name": "image",
                 "axes": ["batch", "channel", *(axis.name for axis in self.axes)],
-                "normalisation": "zero_mean_unit_variance",
-                "normalised_over": "each channel of the whole image, before it is tiled",
+                **described(self.data),
             },
             "outputs": list(outputs),
             "activation": self.activation,

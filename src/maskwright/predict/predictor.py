@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.data import intensity
+from maskwright.intensity_config import ChannelIntensity
 from maskwright.predict.slab import Slab
 from maskwright.tiling import Interval, Tile, read_mirrored
 
@@ -58,10 +59,16 @@ class Rule(Protocol):
 
 
 def z_score(
-    image_CYX: NDArray[Any], channels: int
+    image_CYX: NDArray[Any], channels: int, ways: Sequence[ChannelIntensity] = ()
 ) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
-    """Mean 0 and standard deviation 1 in each channel, measured over the whole image."""
-    measured = intensity.measure(image_CYX, channels)
+    """Mean 0 and standard deviation 1 in each channel, measured over the whole image.
+
+    Args:
+        image_CYX: The image.
+        channels: Channels of the network.
+        ways: What training found for each channel instead.
+    """
+    measured = intensity.measure(image_CYX, channels, ways)
     return lambda block_CYX: intensity.apply(block_CYX, measured, channels)
 
 
@@ -108,6 +115,10 @@ class ImagePrediction:
     levels_YX: tuple[NDArray[np.uint8], ...] = ()
     emptied: bool = False
     interior_YX: NDArray[np.bool_] | None = None
+
+
+BringBack = tuple[tuple[int, ...], Callable[[Iterable[Part]], Iterator[Part]]]
+"""Size of an image, and what brings parts of its prediction to this grid."""
 
 
 def predict_tiles(
@@ -208,6 +219,7 @@ def predict_image(
     *,
     normalise: Normaliser = z_score,
     hold: bool = True,
+    bring_back: BringBack | None = None,
     on_tile: Callable[[], None] | None = None,
 ) -> ImagePrediction:
     """Predict an image tile by tile and gather all that the network says of it.
@@ -222,6 +234,8 @@ def predict_image(
         channels: Channels the network takes.
         normalise: What is done to intensities.
         hold: Whether the probabilities of all pixels are kept.
+        bring_back: Size of the image that is wanted, and what brings parts to its grid, where it
+            is not the one that is predicted.
         on_tile: Called after each tile.
 
     Returns:
@@ -244,10 +258,14 @@ def predict_image(
     size = image_CYX.shape[1:]
     tiles = rule.cover(size)
     predicted = predict_tiles(image_CYX, engine, rule, channels, normalise)
+    parts = join_tiles(told(predicted, on_tile), tiles, size)
+    if bring_back is not None:
+        size, moved = bring_back
+        parts = moved(parts)
     classes_YX = np.empty(size, np.uint8)
     probabilities_KYX, image_L = _nothing(), _nothing()
     levels_YX: list[NDArray[np.uint8]] = []
-    for part in join_tiles(told(predicted, on_tile), tiles, size):
+    for part in parts:
         where, part_KYX = part.where, part.probabilities_KYX
         classes_YX[where] = most_probable(part_KYX)
         if hold:

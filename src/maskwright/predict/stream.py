@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.data import intensity
+from maskwright.intensity_config import ChannelIntensity
 from maskwright.io.sink import LabelSink
 from maskwright.predict.predictor import (
     Engine,
@@ -135,13 +136,22 @@ def band_bytes(source: Source, rows: int) -> int:
     return channels * rows * math.prod(rest) * source.dtype.itemsize
 
 
-def measure_source(source: Source, channels: int, most_bytes: int) -> intensity.Intensity:
-    """Mean and standard deviation of a whole image, read once, block by block.
+def measure_source(
+    source: Source,
+    channels: int,
+    most_bytes: int,
+    ways: Sequence[ChannelIntensity] = (),
+) -> intensity.Intensity:
+    """Mean and standard deviation of a whole image, read block by block.
+
+    It is read once, twice more for the percentiles of each channel that needs them, and not at
+    all where training found everything.
 
     Args:
         source: The image.
         channels: Channels the network takes.
         most_bytes: Memory for one block.
+        ways: What training found for each channel instead.
 
     Returns:
         The very values of :func:`maskwright.data.intensity.measure` on the whole array.
@@ -161,6 +171,8 @@ def measure_source(source: Source, channels: int, most_bytes: int) -> intensity.
             band = slice(first, min(first + rows, size[0]))
             yield source.read((band, *(slice(0, length) for length in size[1:])))
 
+    if intensity.is_clipped(ways):
+        return intensity.measure_clipped(blocks, channels, ways)
     return intensity.measure_blocks(blocks(), channels)
 
 

@@ -16,6 +16,7 @@ from maskwright.predict.large_objects import Pixels
 from maskwright.predict.objects import certainty
 from maskwright.predict.predictor import ImagePrediction, distribution, joined, most_probable
 from maskwright.predict.stream import Decided
+from maskwright.resampling import Grid, interpolate_blocks, resample_classes
 from maskwright.workflow.calibrating import Calibration
 
 if TYPE_CHECKING:
@@ -104,20 +105,36 @@ class DecidedImage:
         store: The ids that were kept.
         decider: What they mean.
         emptied: A class whose pixels are background instead.
+        grid: The grid of the image and that of the store, where they differ.
     """
 
     store: LabelStore
     decider: Decider
     emptied: int | None = None
+    grid: Grid | None = None
 
     def classes(self, block: Block) -> NDArray[np.uint8]:
-        """Class ids of a block."""
-        ids_S = self.store.read(block)
+        """Class ids of a block of the image."""
+        ids_S = self._ids(block)
         if self.decider.border:
             return ids_S.clip(max=_INTERIOR)
         return ids_S if self.emptied is None else np.where(ids_S == self.emptied, _NONE, ids_S)
 
     def pixels(self, block: Block) -> Pixels:
         """Class ids of a block, how certain they are, and where the insides of objects are."""
-        interior_S = self.store.read(block) == _INTERIOR if self.decider.border else None
-        return Pixels(self.classes(block), self.store.read_certainty(block), interior_S)
+        interior_S = self._ids(block) == _INTERIOR if self.decider.border else None
+        return Pixels(self.classes(block), self._certainty(block), interior_S)
+
+    def _ids(self, block: Block) -> NDArray[np.uint8]:
+        if self.grid is None:
+            return self.store.read(block)
+        return resample_classes(self.store.read, self.grid.to_own, block)
+
+    def _certainty(self, block: Block) -> NDArray[np.uint16]:
+        if self.grid is None:
+            return self.store.read_certainty(block)
+        found_CS = interpolate_blocks(
+            lambda part: self.store.read_certainty(part)[None], self.grid.to_own, block
+        )
+        whole_S: NDArray[np.uint16] = np.rint(found_CS[0]).astype(np.uint16)
+        return whole_S

@@ -133,7 +133,7 @@ def export(
         verification = verify(
             network,
             _runner(kind, made),
-            [_normalised(batch) for batch in windows(sample.array_CS, facts.axes)],
+            [_normalised(batch, facts) for batch in windows(sample.array_CS, facts.axes)],
             image=sample.name,
             file=f"--out {out}",
         )
@@ -243,6 +243,6 @@ def _test_image(folder: RunFolder, facts: ModelFacts) -> _Sample | None:
     return _Sample(f"the test image {case.name}", selected_CS)
 
 
-def _normalised(batch_BCS: NDArray[Any]) -> NDArray[np.float32]:
-    channels = batch_BCS.shape[1]
-    return np.stack([z_score(image_CS, channels)(image_CS) for image_CS in batch_BCS])
+def _normalised(batch_BCS: NDArray[Any], facts: ModelFacts) -> NDArray[np.float32]:
+    channels, ways = batch_BCS.shape[1], facts.data.channel_intensity
+    return np.stack([z_score(image_CS, channels, ways)(image_CS) for image_CS in batch_BCS])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from maskwright import geometry
 from maskwright.config import DataConfig, ModelConfig, RunConfig, TrainConfig
@@ -14,7 +15,12 @@ from maskwright.data.image_labels import (
     image_labels,
     labels_by_name,
 )
+from maskwright.data.intensity import measure
+from maskwright.data.intensity_choice import choose_ways, fit_channels
 from maskwright.data.object_target import check_target
+from maskwright.data.sampler import Source
+from maskwright.data.split import Split
+from maskwright.data.target_spacing import choose_spacing, network_size
 from maskwright.errors import ConfigError, DataError
 from maskwright.loss_terms import needed_maps
 from maskwright.train.objective import Objective
@@ -68,11 +74,79 @@ def fit_to_data(config: RunConfig, report: CheckReport) -> RunConfig:
             "image_classes": len(image_classes),
         }
     )
-    patch_px = _patch(config.train, model, list(report.sizes))
+    sizes = [
+        network_size(facts, data.spacing_mm, config.predict.pixel_mm)
+        for facts in report.images.values()
+    ]
+    patch_px = _patch(config.train, model, sizes)
     train = config.train.model_copy(update={"patch_px": patch_px})
     # Whatever the loss cannot do with these classes is said now, not after the run folder is made.
     Objective(train, model, pixels_per_class=(1,) * model.classes)
     return config.model_copy(update={"model": model, "data": data, "train": train})
+
+
+def settle_spacing(config: RunConfig, report: CheckReport, split: Split) -> tuple[RunConfig, str]:
+    """The pixel size that the network works at, from what was asked for and the training images.
+
+    Args:
+        config: What was asked for.
+        report: The checked data set.
+        split: Which images are for training, and which are kept for scores.
+
+    Returns:
+        The configuration with numbers or ``none``, and the reason, empty where there is nothing to
+        tell.
+
+    Raises:
+        ConfigError: ``spacing-axes`` where a size for another number of axes was asked for.
+        DataError: ``spacing-missing``.
+    """
+    target_mm, told = choose_spacing(
+        config.data,
+        {name: report.images[name] for name in split.train},
+        scanned=report.scanned,
+        held={name: report.images[name] for name in (*split.validation, *split.test)},
+        pixel_mm=config.predict.pixel_mm,
+    )
+    data = config.data.model_copy(update={"spacing": target_mm or "none"})
+    return config.model_copy(update={"data": data}), told
+
+
+def settle_intensity(
+    config: RunConfig, report: CheckReport, sources: Sequence[Source]
+) -> tuple[RunConfig, list[Source], str]:
+    """What is done to intensities, from what was asked for and the training images.
+
+    Args:
+        config: What was asked for.
+        report: The checked data set.
+        sources: The training images, on the network's grid.
+
+    Returns:
+        The configuration with the numbers of each channel, the images measured by it, and what it
+        is and why.
+    """
+    if config.data.channel_intensity:
+        return config, list(sources), ""
+    channels = config.model.channels
+    names = {source.name for source in sources}
+    images = [facts for name, facts in report.images.items() if name in names]
+    ways, told = choose_ways(config.data, images, channels)
+    found = fit_channels(ways, config.data, sources)
+    if not found:
+        return config, list(sources), told
+    data = config.data.model_copy(update={"channel_intensity": found})
+    measured = [
+        replace(source, intensity=measure(source.image_CYX, channels, found)) for source in sources
+    ]
+    windows = "; ".join(
+        f"{way.low:.6g} to {way.high:.6g}"
+        + ("" if way.mean is None else f", mean {way.mean:.4g}, standard deviation {way.std:.4g}")
+        for way in found
+        if way.low is not None
+    )
+    told += f" Found here: {windows}." if windows and config.data.window is None else ""
+    return config.model_copy(update={"data": data}), measured, told
 
 
 def labels_of_images(data: DataConfig, report: CheckReport) -> ImageLabels | None:

@@ -16,6 +16,7 @@ from maskwright.data.case import Case
 from maskwright.data.intensity import measure, select_channels
 from maskwright.data.labelmap import IGNORED, LabelMap, grey_plane, split_ignored
 from maskwright.data.object_target import border_classes
+from maskwright.data.resampled import at_spacing
 from maskwright.data.sampler import Source, blend
 from maskwright.errors import DataError
 from maskwright.io.image import Image
@@ -85,6 +86,8 @@ def load_sources(
     data: DataConfig,
     label_of: Mapping[str, int] = MappingProxyType({}),
     numbered: bool = False,
+    target_mm: tuple[float, ...] | None = None,
+    pixel_mm: tuple[float, ...] | None = None,
 ) -> list[Source]:
     """Decode the named cases into memory, images in their own data type.
 
@@ -96,9 +99,12 @@ def load_sources(
         data: What pixels count, and whether the truth is shared between classes.
         label_of: Case name → class of the whole image, where there are such classes.
         numbered: Whether the objects are needed too.
+        target_mm: Pixel size to which they are brought; ``None`` leaves them as they are.
+        pixel_mm: Pixel size of images that do not state theirs.
 
     Raises:
-        DataError: ``roi-empty`` when no pixel of them counts, and whatever reading finds.
+        DataError: ``roi-empty`` when no pixel of them counts, ``spacing-missing``, and whatever
+            reading finds.
     """
     by_name = {case.name: case for case in cases}
     sources = []
@@ -110,18 +116,19 @@ def load_sources(
         if data.target == "border":
             border_YX = border_classes(grey_plane(truth.mask.array, str(case.mask)))
             truth = replace(truth, classes_YX=border_YX)
-        sources.append(
-            Source(
-                case.name,
-                array_CYX,
-                truth.with_ignored(),
-                measure(array_CYX, channels),
-                image.spacing_mm,
-                objects_YX,
-                label_of.get(case.name),
-                _blend(case, truth, label_map, data),
-            )
+        source = Source(
+            case.name,
+            array_CYX,
+            truth.with_ignored(),
+            measure(array_CYX, channels, data.channel_intensity),
+            image.spacing_mm or pixel_mm,
+            objects_YX,
+            label_of.get(case.name),
+            _blend(case, truth, label_map, data),
         )
+        if target_mm is not None:
+            source = at_spacing(source, target_mm, data.channel_intensity)
+        sources.append(source)
     if sources and all((source.classes_YX == IGNORED).all() for source in sources):
         raise DataError(
             "roi-empty",

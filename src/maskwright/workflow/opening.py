@@ -265,6 +265,7 @@ def _open_run(path: Path, asked: Asked) -> OpenedNetwork:
             gate=gate_of(settings, config.data, model),
             slices=config.data.slices,
             border=config.data.target == "border",
+            data=config.data,
         )
         if settings.engine == "auto" and not asked.levels:
             quicken = partial(_quickened, others)
@@ -308,6 +309,9 @@ def _predictor(engine: Engine, name: str, facts: ModelFacts, asked: Asked) -> Pr
         slices=facts.data.slices,
         border=border,
         tiling=tiling,
+        intensities=facts.data.channel_intensity,
+        spacing_mm=facts.data.spacing_mm,
+        pixel_mm=settings.pixel_mm,
     )
 
 

@@ -90,7 +90,9 @@ def predict(
     ranked where probabilities or uncertainty are asked for.
 
     An image that would take more than ``memory`` is predicted from its file into its mask, tile by
-    tile, without probabilities and without a rank; the mask is the same.
+    tile, without probabilities and without a rank; the mask is the same. Where the network works at
+    a pixel size of its own, its class ids are brought back then, not its probabilities, which may
+    differ at outlines; ``predictions.json`` says which.
 
     A network with ``image_classes`` labels whole images too: ``image_labels.csv`` holds the label
     of each and the probabilities of all, averaged over the tiles by the area that each writes.
@@ -178,7 +180,7 @@ def predict(
             held=objects or predictor.border,
             trusted_px=TRUSTED_PX,
         )
-    sizes = [case.size for case in cases]
+    sizes = [case.work_px for case in cases]
     if predictor.ways:
         check_averaging([case.paths[0] for case in cases], sizes, TRUSTED_PX)
     measured = ObjectFiles(target, network, table) if objects else None
@@ -203,7 +205,7 @@ def predict(
     left = [case for case in cases if not finished.has(case.file, case.paths)]
     for case in cases if not resume else ():
         discard(case.file)
-    tiles = sum(predictor.tiles(case.size, case.rule) for case in left)
+    tiles = sum(predictor.tiles(case.work_px, case.rule) for case in left)
     events.send("start", images=len(left), numerics=predictor.numerics, tiles=tiles)
     tell_parts(left, memory is not None, events)
     if levels and network.level_shares:
@@ -259,7 +261,9 @@ def _predicted(
     """Images with their records, as they are finished."""
     if others is not None:
         whole = [case for case in cases if not case.streams]
-        yield from others.predict(whole, lambda case: network.predictor.tiles(case.size, case.rule))
+        yield from others.predict(
+            whole, lambda case: network.predictor.tiles(case.work_px, case.rule)
+        )
     for case in cases:
         begun = time.monotonic()
         if case.streams and case.fit is not None:

@@ -6,12 +6,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from maskwright.errors import ConfigError
+from maskwright.io.channels import open_channels
 from maskwright.io.registry import read_header
 from maskwright.predict.predictor import Rule, z_score
+from maskwright.resampling import Grid, interpolated_type
+from maskwright.workflow.prediction_checks import naming_image
 from maskwright.workflow.prediction_plan import Fit, fit, show_bytes
 from maskwright.workflow.predictor import Predictor
 
@@ -35,6 +39,7 @@ class Case:
         fit: How that was chosen, where the network's layers are known.
         streams: Whether it is predicted from its file, tile by tile.
         needed_bytes: Memory that is expected to be needed; 0 where that is not known.
+        grid: Its grid and that of the network, where they differ; of the slices of a stack.
     """
 
     name: str
@@ -45,6 +50,24 @@ class Case:
     fit: Fit | None = None
     streams: bool = False
     needed_bytes: int = 0
+    grid: Grid | None = None
+
+    @property
+    def work_px(self) -> tuple[int, ...]:
+        """Its size on the grid of the network."""
+        if self.grid is None:
+            return self.size
+        return (*self.size[: -len(self.grid.network_px)], *self.grid.network_px)
+
+    def resampling(self, back: str) -> dict[str, Any]:
+        """How it was brought to the network's grid and back, for its record.
+
+        Args:
+            back: What was brought back, ``probabilities`` or ``class ids``.
+        """
+        if self.grid is None:
+            return {}
+        return {"resampled": {"spacing_mm": list(self.grid.network_mm), "back": back}}
 
 
 def plan_cases(
@@ -73,6 +96,7 @@ def plan_cases(
     Raises:
         ConfigError: ``memory-too-small``, or ``memory-whole`` where the whole image is needed and
             does not fit.
+        DataError: ``spacing-missing`` for an image without the pixel size that the network needs.
         ImageReadError: For a file that cannot be read.
     """
     return [
@@ -94,13 +118,22 @@ def _case(
 ) -> Case:
     header = read_header(paths[0])
     by_slices = predictor.slices and len(header.size) == 3
+    grid = _grid(paths, header.size, predictor, by_slices)
     if by_slices or predictor.tiling is None or predictor.normalise is not z_score:
-        return Case(name, paths, file, header.size, predictor.rule)
-    shape = (max(len(paths), header.channels), *header.size)
-    fitted = fit(predictor.tiling, shape, np.dtype(header.dtype), memory, subject=str(paths[0]))
+        return Case(name, paths, file, header.size, predictor.rule, grid=grid)
+    shape, dtype = (max(len(paths), header.channels), *header.size), np.dtype(header.dtype)
     pixels = math.prod(header.size)
-    image_bytes = 2 * math.prod(shape) * np.dtype(header.dtype).itemsize
-    image_bytes += _MASK_BYTES * pixels
+    image_bytes = 2 * math.prod(shape) * dtype.itemsize + _MASK_BYTES * pixels
+    if grid is not None:
+        shape, dtype = (shape[0], *grid.network_px), interpolated_type(dtype)
+        image_bytes += math.prod(shape) * dtype.itemsize
+    fitted = fit(predictor.tiling, shape, dtype, memory, subject=str(paths[0]))
+    least = fitted.needed_bytes
+    if grid is not None:
+        # The rows of tiles that are brought back together; the part of the file under a band.
+        rows = max(tile.write[0].size for tile in fitted.rule.cover(grid.network_px))
+        image_bytes += 4 * predictor.tiling.classes * rows * math.prod(grid.network_px[1:])
+        least += fitted.band_bytes
     if whole or held or pixels <= trusted_px:
         image_bytes += _HELD_BYTES * predictor.classes * pixels
     needed = fitted.needed_bytes + image_bytes
@@ -114,5 +147,17 @@ def _case(
             remedy="give more memory, or leave out what needs the whole image",
         )
     streams = streams and not whole
-    needed = fitted.needed_bytes if streams else needed
-    return Case(name, paths, file, header.size, fitted.rule, fitted, streams, needed)
+    needed = least if streams else needed
+    return Case(name, paths, file, header.size, fitted.rule, fitted, streams, needed, grid)
+
+
+def _grid(
+    paths: tuple[Path, ...], size: tuple[int, ...], predictor: Predictor, by_slices: bool
+) -> Grid | None:
+    if predictor.spacing_mm is None:
+        return None
+    spacing_mm = open_channels(paths).spacing_mm
+    if by_slices:
+        size, spacing_mm = size[1:], None if spacing_mm is None else spacing_mm[1:]
+    with naming_image(paths[0]):
+        return predictor.grid(size, spacing_mm)

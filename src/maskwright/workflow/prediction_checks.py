@@ -31,10 +31,10 @@ def check_averaging(images: Sequence[Path], sizes: Sequence[tuple[int, ...]], mo
 
 @contextmanager
 def naming_image(path: Path) -> Iterator[None]:
-    """Name the image in an error about its channels.
+    """Name the image in an error about its channels or pixel size.
 
     Raises:
-        DataError: ``image-channels``.
+        DataError: ``image-channels``, ``spacing-missing`` and the like.
     """
     try:
         yield

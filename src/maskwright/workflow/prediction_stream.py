@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from maskwright.data.intensity import Intensity
 from maskwright.data.labels import LabelMap
 from maskwright.io.channels import open_channels
 from maskwright.io.durable import make_folder, put_in_place
-from maskwright.io.large_mask import write_large_mask
+from maskwright.io.large_mask import blocks_of, write_large_mask
+from maskwright.io.resampled import resampled_source
 from maskwright.io.sink import LabelStore, unfinished_folder
 from maskwright.io.source import ImageSource
 from maskwright.predict.predictor import ABSENT_BELOW
@@ -21,10 +27,13 @@ from maskwright.workflow.prediction_cases import Case
 from maskwright.workflow.prediction_checks import naming_image
 from maskwright.workflow.prediction_journal import stamps
 from maskwright.workflow.prediction_plan import Fit
-from maskwright.workflow.prediction_tables import image_label, record
+from maskwright.workflow.prediction_tables import counted, image_label, record
+from maskwright.workflow.predictor import Predictor
 
 if TYPE_CHECKING:
     from maskwright.workflow.opening import OpenedNetwork
+
+_COUNTED_PX = 1 << 22
 
 Spread = Callable[[Case, Fit, LabelStore, Intensity], None]
 """Predicts the bands of an image that a store lacks, and returns when they are there."""
@@ -75,13 +84,13 @@ def predict_large(
         ImageReadError: When the image cannot be read.
     """
     predictor, labels = network.predictor, network.labels
-    source = open_channels(case.paths)
+    own, source = open_channels(case.paths), source_of(case)
     store = _store(case, {**settings, **fitted.settings()}, objects is not None, resume)
     decider = Decider.of(network, store)
-    tiles = fitted.rule.cover(case.size)
+    tiles = fitted.rule.cover(case.work_px)
     progress.skip(len(tiles) - len(tiles_left(tiles, store)))
     with naming_image(case.paths[0]):
-        measured = _measured(source, store, predictor.channels, fitted.band_bytes, progress)
+        measured = _measured(source, store, predictor, fitted.band_bytes, progress)
     if spread is not None:
         spread(case, fitted, store, measured)
         store = LabelStore(store.folder)
@@ -93,19 +102,27 @@ def predict_large(
     emptied = gate is not None and bool(image_L[1] < ABSENT_BELOW) and bool(sums.pixels_K[gate])
     if gate is not None and emptied:
         sums = sums.without(gate)
-    found = DecidedImage(store, decider, gate if emptied else None)
-    _write_mask(case, found, labels, source)
-    values = record(case.paths[0], case.file, sums.pixels_K, labels)
+    found = DecidedImage(store, decider, gate if emptied else None, case.grid)
+    _write_mask(case, found, labels, own)
+    pixels_K = sums.pixels_K if case.grid is None else _counts(found, case.size, labels)
+    values = record(case.paths[0], case.file, pixels_K, labels)
     values["trust"] = sums.trust().to_json()
     values["tiling"] = {**fitted.settings(), "from_file": True}
+    values |= case.resampling("class ids")
     if image_L.size:
         values["image_label"] = image_label(network.image_class_names, image_L)
     if gate is not None:
         values["gated"] = emptied
     if objects is not None:
         progress.busy("Finding the objects")
-        values |= write_large_objects(case, fitted, network, objects, source, found)
+        values |= write_large_objects(case, fitted, network, objects, own, found)
     return values
+
+
+def source_of(case: Case) -> ImageSource:
+    """The image as the network reads it, on the network's grid."""
+    source = open_channels(case.paths)
+    return source if case.grid is None else resampled_source(source, case.grid)
 
 
 def predict_rows(
@@ -125,7 +142,7 @@ def predict_rows(
         case: The image.
         fitted: Its tiles and the memory for them.
         network: The network.
-        source: The image's pixels.
+        source: The image's pixels, see :func:`source_of`.
         store: Where class ids go.
         measured: Mean and deviation of the whole image.
         on_tile: Called after each tile.
@@ -153,10 +170,10 @@ def predict_rows(
 
 
 def _store(case: Case, settings: Mapping[str, Any], certainty: bool, resume: bool) -> LabelStore:
-    all_settings = {**settings, "image": stamps(case.paths), "size": list(case.size)}
+    all_settings = {**settings, "image": stamps(case.paths), "size": list(case.work_px)}
     folder = unfinished_folder(case.file)
     earlier = LabelStore.resume(folder, all_settings) if resume else None
-    return earlier or LabelStore.begin(folder, case.size, all_settings, certainty=certainty)
+    return earlier or LabelStore.begin(folder, case.work_px, all_settings, certainty=certainty)
 
 
 def _write_mask(case: Case, found: DecidedImage, labels: LabelMap, source: ImageSource) -> None:
@@ -173,14 +190,28 @@ def _write_mask(case: Case, found: DecidedImage, labels: LabelMap, source: Image
     put_in_place(whole, case.file)
 
 
+def _counts(found: DecidedImage, size: tuple[int, ...], labels: LabelMap) -> NDArray[np.int64]:
+    """Pixels of each class in the mask, which are not those on the network's grid."""
+    height = max(1, _COUNTED_PX // math.prod(size[1:]))
+    blocks = blocks_of(size, (height, *size[1:]))
+    counts_K: NDArray[np.int64] = np.sum(
+        [counted(found.classes(block), labels) for block in blocks], axis=0
+    )
+    return counts_K
+
+
 def _measured(
-    source: ImageSource, store: LabelStore, channels: int, most_bytes: int, progress: Progress
+    source: ImageSource,
+    store: LabelStore,
+    predictor: Predictor,
+    most_bytes: int,
+    progress: Progress,
 ) -> Intensity:
-    """Mean and deviation of the image, measured once and kept beside the class ids."""
+    """What is done to the image's intensities, measured once and kept beside the class ids."""
     known = store.recall("intensity")
     if known is not None:
-        return Intensity(tuple(known["mean"]), tuple(known["std"]))
+        return Intensity(**{name: tuple(values) for name, values in known.items()})
     progress.busy("Measuring the image")
-    measured = measure_source(source, channels, most_bytes)
-    store.remember("intensity", {"mean": list(measured.mean), "std": list(measured.std)})
+    measured = measure_source(source, predictor.channels, most_bytes, predictor.intensities)
+    store.remember("intensity", asdict(measured))
     return measured

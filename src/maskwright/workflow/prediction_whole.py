@@ -57,6 +57,7 @@ def predict_whole(
     with naming_image(path):
         found = predictor.predict(
             image.array,
+            image.spacing_mm,
             rule=case.rule,
             hold=needed or image.array[0].size <= TRUSTED_PX,
             on_tile=progress.ticks(path.name),
@@ -64,6 +65,7 @@ def predict_whole(
     values = record(path, case.file, counted(found.classes_YX, labels), labels)
     if case.fit is not None:
         values["tiling"] = case.fit.settings()
+    values |= case.resampling("probabilities")
     if found.probabilities_KYX.size:
         calibrated_KYX = network.calibration.apply(predictor.distribution(found.probabilities_KYX))
         values["trust"] = trust(calibrated_KYX, found.classes_YX).to_json()

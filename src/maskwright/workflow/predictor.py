@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maskwright.config import ModelConfig, PredictConfig
+from maskwright.config import ChannelIntensity, DataConfig, ModelConfig, PredictConfig
+from maskwright.data.intensity import select_channels
+from maskwright.data.target_spacing import spacing_missing
 from maskwright.nn.unet import UNet
 from maskwright.plan.machine import candidates, fastest
 from maskwright.predict.averaging import averaged, passes
 from maskwright.predict.engine import torch_engine
 from maskwright.predict.predictor import (
+    BringBack,
     Engine,
     ImagePrediction,
     Normaliser,
@@ -26,7 +29,9 @@ from maskwright.predict.predictor import (
     predict_image,
     z_score,
 )
+from maskwright.predict.restoring import restore, restored
 from maskwright.predict.stack import predict_stack
+from maskwright.resampling import Grid, resample_image
 from maskwright.workflow.prediction_plan import Tiling, tiling_of
 
 _MEASURED_PX = {2: 256, 3: 32}
@@ -52,6 +57,9 @@ class Predictor:
         slices: Whether stacks are predicted slice by slice, by a network of planes.
         border: Whether the network tells interior and border of objects, which are one class.
         tiling: How tiles can be chosen for an image, for a network whose layers are known.
+        intensities: What is done to those of each channel; z-score where this is empty.
+        spacing_mm: Pixel size that the network works at; ``None`` for that of each image.
+        pixel_mm: Pixel size of images that do not state theirs.
     """
 
     engine: Engine
@@ -68,6 +76,9 @@ class Predictor:
     slices: bool = False
     border: bool = False
     tiling: Tiling | None = None
+    intensities: tuple[ChannelIntensity, ...] = ()
+    spacing_mm: tuple[float, ...] | None = None
+    pixel_mm: tuple[float, ...] | None = None
 
     @staticmethod
     def build(
@@ -79,6 +90,7 @@ class Predictor:
         gate: int | None = None,
         slices: bool = False,
         border: bool = False,
+        data: DataConfig | None = None,
     ) -> Predictor:
         """A predictor with the number format that is fastest on this machine.
 
@@ -90,6 +102,7 @@ class Predictor:
             gate: Class that the image's label may take away.
             slices: Whether stacks are predicted slice by slice.
             border: Whether the network tells interior and border.
+            data: What training found for intensities and pixel size.
         """
         model = network.config
         tiling = tiling_of(model, config, tile=tile)
@@ -117,7 +130,29 @@ class Predictor:
             slices=slices,
             border=border,
             tiling=tiling,
+            intensities=data.channel_intensity if data else (),
+            spacing_mm=data.spacing_mm if data else None,
+            pixel_mm=config.pixel_mm,
         )
+
+    def grid(self, size: tuple[int, ...], spacing_mm: Sequence[float] | None) -> Grid | None:
+        """The grid of an image and that of the network, or ``None`` where they are one.
+
+        Args:
+            size: Size of the image.
+            spacing_mm: Its pixel size along each axis, where the file says it.
+
+        Raises:
+            DataError: ``spacing-missing`` where it is needed and not known, ``spacing-axes`` for
+                another number of axes.
+        """
+        if self.spacing_mm is None:
+            return None
+        own_mm = spacing_mm or self.pixel_mm
+        if own_mm is None:
+            raise spacing_missing("image")
+        grid = Grid.between(size, own_mm, self.spacing_mm)
+        return None if grid.same else grid
 
     def tiles(self, size: tuple[int, ...], rule: Rule | None = None) -> int:
         """How many tiles an image of this size takes, over all predictions of it.
@@ -136,42 +171,59 @@ class Predictor:
     def predict(
         self,
         image_CYX: NDArray[Any],
+        spacing_mm: Sequence[float] | None = None,
         *,
         rule: Rule | None = None,
         hold: bool = True,
         on_tile: Callable[[], None] | None = None,
     ) -> ImagePrediction:
-        """All that the network says of an image.
+        """All that the network says of an image, on the image's own grid.
 
         Levels are those of the image as it is, whatever is averaged.
 
         Args:
             image_CYX: Image in its own data type; a volume has its Z axis before Y.
+            spacing_mm: Its pixel size along each axis, where the file says it.
             rule: How it is tiled, by default the predictor's own rule.
             hold: Whether the probabilities of all pixels are kept, as averaging needs them.
             on_tile: Called after each tile.
+
+        Raises:
+            DataError: As :meth:`grid`, and ``image-channels``.
         """
         if self.slices and image_CYX.ndim == 4:
-            plane = partial(self.predict, rule=rule, hold=hold, on_tile=on_tile)
+            of_planes = None if spacing_mm is None else spacing_mm[1:]
+            plane = partial(
+                self.predict, spacing_mm=of_planes, rule=rule, hold=hold, on_tile=on_tile
+            )
             return predict_stack(plane, image_CYX)
+        grid = self.grid(image_CYX.shape[1:], spacing_mm)
+        bring_back: BringBack | None = None
+        if grid is not None:
+            image_CYX = resample_image(select_channels(image_CYX, self.channels), grid.to_network)
+            bring_back = (grid.own_px, partial(restored, grid=grid))
 
-        def once(array_CYX: NDArray[Any]) -> ImagePrediction:
+        def once(array_CYX: NDArray[Any], bring_back: BringBack | None = None) -> ImagePrediction:
             return predict_image(
                 array_CYX,
                 self.engine,
                 rule or self.rule,
                 self.channels,
-                normalise=self.normalise,
+                normalise=partial(z_score, ways=self.intensities)
+                if self.intensities
+                else self.normalise,
                 hold=hold or bool(self.ways) or self.border,
+                bring_back=bring_back,
                 on_tile=on_tile,
             )
 
         if self.ways:
             found = averaged(once, self.ways, self.scales)(image_CYX)
+            found = found if grid is None else restore(found, grid)
             if self.levels:
-                found = replace(found, levels_YX=once(image_CYX).levels_YX)
+                found = replace(found, levels_YX=once(image_CYX, bring_back).levels_YX)
         else:
-            found = once(image_CYX)
+            found = once(image_CYX, bring_back)
         found = joined(found) if self.border else found
         return found if self.gate is None else gated(found, self.gate)
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from maskwright import geometry
 from maskwright.config import RunConfig
 from maskwright.data.naming import STACK
+from maskwright.data.spacing import by
 from maskwright.evaluate.case import CaseScore
 from maskwright.evaluate.summary import Summary
 from maskwright.evaluate.thresholds import ThresholdCurve
@@ -218,6 +219,7 @@ def _plan(config: RunConfig, events: list[Event]) -> list[tuple[str, str]]:
     weight = "the mean of both errors: overlap keeps small classes in view, cross-entropy is smooth"
     return [
         (f"{model.channels} channels, {model.classes} classes", "found in the images and masks"),
+        *_preparation(config, told),
         (
             f"{model.depth} poolings",
             f"each output pixel sees {reach} pixels across"
@@ -242,6 +244,18 @@ def _plan(config: RunConfig, events: list[Event]) -> list[tuple[str, str]]:
     ]
 
 
+def _preparation(config: RunConfig, told: list[str]) -> Iterator[tuple[str, str]]:
+    """Pixel size and intensities, with the reasons that were told."""
+
+    def reason(begins: str) -> str:
+        return next((text for text in told if text.lower().startswith(begins)), "as set")
+
+    if config.data.spacing_mm is not None:
+        yield f"pixels of {by(config.data.spacing_mm)} mm", reason("images are brought")
+    ways = {channel.way for channel in config.data.channel_intensity} or {"z-score"}
+    yield f"intensities: {', '.join(sorted(ways))}", reason("intensities")
+
+
 def _leaves(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
     for key, value in values.items():
         if isinstance(value, dict):
@@ -264,8 +278,13 @@ def _commands(run: Run, metrics: Mapping[str, Any]) -> list[str]:
         for path, value in _leaves(own[section], f"{section}.")
         if path not in fixed and value != dict(_leaves(plain, ""))[path]
     ]
-    if own["data"]["roi"] != plain["data"]["roi"]:
-        changed.append(f"--set data.roi={own['data']['roi']}")
+    # Pictures are used as they are unless somebody asks for more.
+    usual = {"spacing": "none"} if run.config.model.dims == 2 else {}
+    changed += [
+        f"--set data.{key}={setting_text(own['data'][key])}"
+        for key in ("roi", "spacing", "intensity", "window")
+        if own["data"][key] not in (plain["data"][key], usual.get(key))
+    ]
     train = (
         f"maskwright train {metrics['data']['root']} --out repeated "
         f"--split {run.folder.splits} --steps {own['train']['steps']} --seed {own['train']['seed']}"

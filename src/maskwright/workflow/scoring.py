@@ -68,7 +68,9 @@ def score_run(run: Run, report: CheckReport, split: Split, *, events: Events) ->
     network, facts = read_model(run.folder.model)
     gate = gate_of(run.config.predict, run.config.data, network.config)
     border = run.config.data.target == "border"
-    predictor = Predictor.build(network, run.config.predict, gate=gate, border=border)
+    predictor = Predictor.build(
+        network, run.config.predict, gate=gate, border=border, data=run.config.data
+    )
     by_name = {case.name: case for case in report.cases}
     if report.sequence:
         # The split keeps slices apart in blocks; as evidence they are one.
@@ -169,7 +171,7 @@ class _Reader:
 
     def prediction(self, image: Image) -> ImagePrediction:
         """What the network says of an image; its probabilities sum to one at every pixel."""
-        found = self._predictor.predict(image.array)
+        found = self._predictor.predict(image.array, image.spacing_mm)
         shares_KYX = self._predictor.distribution(found.probabilities_KYX)
         return replace(found, probabilities_KYX=shares_KYX)
 

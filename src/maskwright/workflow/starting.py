@@ -61,7 +61,22 @@ class Start:
                 geometry.check_shape(usual.patch_shape(model.dims), model, subject="patch_px")
             except SizeError:
                 train["patch_px"] = own.patch_px
-        return {"model": model.model_dump(exclude={"image_classes"}), "train": train}
+        return {
+            "model": model.model_dump(exclude={"image_classes"}),
+            "train": train,
+            "data": self._preparation(),
+        }
+
+    def _preparation(self) -> dict[str, Any]:
+        """How images were brought to what the weights know, with numbers measured anew."""
+        data = self.config.data
+        ways = {channel.way for channel in data.channel_intensity} or {"z-score"}
+        kept: dict[str, Any] = {"window": data.window}
+        if data.window is None and len(ways) == 1:
+            kept["intensity"] = ways.pop()
+        if data.spacing_mm is not None:
+            kept["spacing"] = data.spacing_mm
+        return kept
 
     def check_dims(self, dims: int) -> None:
         """Refuse a run on images for volumes, and the other way round.

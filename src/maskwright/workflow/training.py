@@ -12,6 +12,7 @@ import numpy as np
 from maskwright import geometry
 from maskwright.config import RunConfig
 from maskwright.data.check import CheckReport, check_dataset
+from maskwright.data.choices import as_note
 from maskwright.data.image_labels import CONTAINS, contained_class
 from maskwright.data.labels import LabelMap
 from maskwright.data.object_target import BORDER_NAME
@@ -34,7 +35,12 @@ from maskwright.progress import EventLog, Events
 from maskwright.train.schedule import steps_within
 from maskwright.train.stepper import Stepper
 from maskwright.train.trainer import fit, rehearse
-from maskwright.workflow.fitting import fit_to_data, labels_of_images
+from maskwright.workflow.fitting import (
+    fit_to_data,
+    labels_of_images,
+    settle_intensity,
+    settle_spacing,
+)
 from maskwright.workflow.gating import gate_of
 from maskwright.workflow.loading import hash_sources, load_sources
 from maskwright.workflow.run import Run
@@ -141,7 +147,10 @@ def train(
     chosen = _split(folder, config, report, split, going_on)
     if not going_on:
         labels_given = bool(config.data.labels)
-        config = fit_to_data(settled(dims=len(next(iter(report.sizes)))), report)
+        config, told = settle_spacing(settled(dims=report.dims), report, chosen)
+        if told and as_note(told) not in report.notes:
+            events.send("message", text=told)
+        config = fit_to_data(config, report)
         if start is not None:
             start.check(config, labels_given=labels_given)
     gate_of(config.predict, config.data, config.model)
@@ -191,8 +200,17 @@ def _train(
     )
     names = (*label_map.names, *([BORDER_NAME] if config.data.target == "border" else []))
     numbered = "border_map" in needed_maps(config.train.loss)
-    sources = load(split.train, numbered=numbered)
-    held = load(split.validation)
+    sources = load(
+        split.train,
+        numbered=numbered,
+        target_mm=config.data.spacing_mm,
+        pixel_mm=config.predict.pixel_mm,
+    )
+    held = load(split.validation, pixel_mm=config.predict.pixel_mm)
+    if not going_on:
+        config, sources, told = settle_intensity(config, report, sources)
+        if told:
+            events.send("message", text=told)
     sampler = _sampler(sources, config)
     events.send("busy", text="Measuring number formats")
     options = candidates(config.train.layout, config.train.precision)

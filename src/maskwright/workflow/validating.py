@@ -33,10 +33,10 @@ def validator(
     settings = config.predict.model_copy(update={"precision": numerics.precision, "tta": ()})
 
     def validate(network: UNet) -> dict[str, tuple[float, ...]]:
-        predictor = Predictor.build(network, settings)
+        predictor = Predictor.build(network, settings, data=config.data)
         scores, right = [], []
         for source in held:
-            found = predictor.predict(source.image_CYX, hold=False)
+            found = predictor.predict(source.image_CYX, source.spacing_mm, hold=False)
             truth, valid = split_ignored(source.classes_YX)
             scores.append(score_case(source.name, found.classes_YX, truth, classes, valid=valid))
             if source.image_label is not None:

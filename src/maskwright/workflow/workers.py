@@ -154,7 +154,7 @@ class Workers:
             store: Where class ids go.
             measured: Mean and deviation of the whole image.
         """
-        cover = fitted.rule.cover(case.size)
+        cover = fitted.rule.cover(case.work_px)
         left = bands_left(cover, store)
         begun = Counter(
             tile.write[0].start
