@@ -151,8 +151,8 @@ def predict(
     tta: Annotated[
         str | None,
         typer.Option(
-            metavar="flip|scale|flip,scale|none",
-            help="Average over mirrorings and sizes of the image.",
+            metavar="flip,rotate,scale|none",
+            help="Average over mirrorings, quarter turns and sizes of the image; any of the three.",
             show_default="as in the run",
         ),
     ] = None,

@@ -30,6 +30,8 @@ class RunFolder:
         predictions/         masks of the held-out images
         overlays/            image, truth, prediction and errors side by side
         calibration.json     what the validation images say of the probabilities
+        int8.onnx            the network in integers of 8 bits
+        int8.json            the Dice that it loses by them
         figures/             the report's charts as SVG and PNG
         report.html          one self-contained file
 
@@ -82,6 +84,16 @@ class RunFolder:
     def calibration(self) -> Path:
         """Temperature and thresholds chosen on the validation images."""
         return self.path / "calibration.json"
+
+    @property
+    def int8(self) -> Path:
+        """The loss of Dice of the network in int8."""
+        return self.path / "int8.json"
+
+    @property
+    def int8_network(self) -> Path:
+        """The network in int8."""
+        return self.path / "int8.onnx"
 
     @property
     def figures(self) -> Path:

@@ -127,7 +127,7 @@ def connected(
         RunError: ``scheduler-missing`` where nobody answers.
     """
     dask, distributed = (load_extra(name, extra="dask") for name in ("dask", "distributed"))
-    files = NetworkFiles.of(path, digest(path), say(network.predictor, job.dims))
+    files = NetworkFiles.of(path, digest(path, job.numerics), say(network.predictor, job.dims))
     with ExitStack() as stack:
         stack.callback(end_leases, job.lease.folder)
         if workers is not None:

@@ -68,7 +68,8 @@ class NetworkFiles:
         """The files of a run, of an exported network or of a package."""
         run, name, folder = RunFolder(path), "", path
         if run.config.is_file():
-            files = [file for file in (run.config, run.model, run.calibration) if file.is_file()]
+            kept = (run.config, run.model, run.calibration, run.int8, run.int8_network)
+            files = [file for file in kept if file.is_file()]
         elif path.is_dir() or (is_package(path) and path.suffix.lower() != ".zip"):
             folder, name = (path, "") if path.is_dir() else (path.parent, path.name)
             files = [file for file in folder.rglob("*") if file.is_file()]

@@ -86,11 +86,11 @@ def predict(
     format, lossless where that would lose; those of volumes lie exactly on their image.
     Files ``NAME_0000``, ``NAME_0001`` … are the channels of one image where the network takes
     several. ``trust.csv`` ranks the images by the Dice that the
-    network expects of its own masks, least trusted first; images of more than 2^25 pixels are
-    ranked where probabilities or uncertainty are asked for.
+    network expects of its own masks, least trusted first; images of more than 2^25 pixels that are
+    predicted in memory are ranked where objects, probabilities or uncertainty are asked for.
 
     An image that would take more than ``memory`` is predicted from its file into its mask, tile by
-    tile, without probabilities and without a rank; the mask is the same. Where the network works at
+    tile, without probabilities; mask, rank and objects are the same. Where the network works at
     a pixel size of its own, its class ids are brought back then, not its probabilities, which may
     differ at outlines; ``predictions.json`` says which.
 
@@ -111,8 +111,9 @@ def predict(
         levels: Also write ``levels/NAME.png``: what each level of the decoder predicts, the
             coarsest first, then the final prediction; of volumes one slice. Levels are not
             averaged.
-        tta: ``flip``, ``scale``, both, or ``none``: average the probabilities over mirrorings and
-            sizes of the image; by default as the run was configured.
+        tta: ``flip``, ``rotate``, ``scale``, several of them, or ``none``: average the
+            probabilities over mirrorings, quarter turns and sizes of the image; by default as the
+            run was configured.
         gate: Whether the pixels of a class become background (class 0) where the image's label
             says, with a probability below 0.5 for it, that the class is not there; for
             ``image_labels=contains:NAME`` alone. By default as the run was configured.
@@ -187,7 +188,7 @@ def predict(
     network = network.quickened(sizes, events)
     predictor = network.predictor
     depends = {
-        "network": digest(Path(run)),
+        "network": digest(Path(run), predictor.numerics),
         "numerics": predictor.numerics,
         "tile": tile,
         "memory": memory,

@@ -29,6 +29,26 @@ def check_averaging(images: Sequence[Path], sizes: Sequence[tuple[int, ...]], mo
             )
 
 
+def check_turns(ways: Sequence[str], axes: Sequence[object]) -> None:
+    """Refuse quarter turns of images for a network to which Y and X are not alike.
+
+    Args:
+        ways: What is averaged over.
+        axes: What the network does along each axis of space.
+
+    Raises:
+        ConfigError: ``tta-rotate``.
+    """
+    if "rotate" in ways and axes[-1] != axes[-2]:
+        raise ConfigError(
+            "tta-rotate",
+            "--tta rotate",
+            expected="a network that treats rows and columns alike",
+            found="other poolings or convolutions along Y than along X",
+            remedy="use --tta flip",
+        )
+
+
 @contextmanager
 def naming_image(path: Path) -> Iterator[None]:
     """Name the image in an error about its channels or pixel size.

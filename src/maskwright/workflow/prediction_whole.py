@@ -60,6 +60,7 @@ def predict_whole(
             image.spacing_mm,
             rule=case.rule,
             hold=needed or image.array[0].size <= TRUSTED_PX,
+            at_once=case.at_once,
             on_tile=progress.ticks(path.name),
         )
     values = record(path, case.file, counted(found.classes_YX, labels), labels)

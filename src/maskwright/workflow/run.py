@@ -82,8 +82,8 @@ class Run:
             probabilities: Also write the probability of every class.
             uncertainty: Also write a map of how unsure the network is.
             levels: Also draw what each level of the decoder predicts.
-            tta: Average over ``flip`` and ``scale`` of the image, or ``none``; by default as the
-                run was configured.
+            tta: Average over ``flip``, ``rotate`` and ``scale`` of the image, or ``none``; by
+                default as the run was configured.
             gate: Whether the image's label may take a class away; by default as configured.
             memory: What prediction takes at most, as ``"2GB"`` or in bytes.
             engine: ``auto``, ``torch``, ``openvino`` or ``onnx``; by default as configured.

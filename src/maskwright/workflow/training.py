@@ -35,6 +35,7 @@ from maskwright.progress import EventLog, Events
 from maskwright.train.schedule import steps_within
 from maskwright.train.stepper import Stepper
 from maskwright.train.trainer import fit, rehearse
+from maskwright.workflow.engines import refuse_int8
 from maskwright.workflow.fitting import (
     fit_to_data,
     labels_of_images,
@@ -43,6 +44,7 @@ from maskwright.workflow.fitting import (
 )
 from maskwright.workflow.gating import gate_of
 from maskwright.workflow.loading import hash_sources, load_sources
+from maskwright.workflow.prediction_checks import check_turns
 from maskwright.workflow.run import Run
 from maskwright.workflow.scoring import score_run
 from maskwright.workflow.settings import resolve
@@ -154,6 +156,8 @@ def train(
         if start is not None:
             start.check(config, labels_given=labels_given)
     gate_of(config.predict, config.data, config.model)
+    refuse_int8(config.predict)
+    check_turns(config.predict.tta, geometry.axes_of(config.model))
     folder.begin(resume=resume)
     with folder.lock():
         write_split(folder.splits, chosen)
