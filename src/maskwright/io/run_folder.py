@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from maskwright.config import RunConfig, parse_config
 from maskwright.errors import OutputError, RunError
 from maskwright.io.durable import make_folder, write_text
+from maskwright.io.lock import hold_lock
 
 
 @dataclass(frozen=True)
@@ -200,26 +200,12 @@ class RunFolder:
         Raises:
             RunError: When another process holds it.
         """
-        with (self.path / ".lock").open("w", encoding="utf-8") as file:
-            try:
-                _lock(file)
-            except OSError as error:
-                raise RunError(
-                    "run-in-use",
-                    str(self.path),
-                    expected="a run no other process is using",
-                    found="one that is being trained right now",
-                    remedy="wait for it, stop it, or choose another --out",
-                ) from error
+        refused = RunError(
+            "run-in-use",
+            str(self.path),
+            expected="a run no other process is using",
+            found="one that is being trained right now",
+            remedy="wait for it, stop it, or choose another --out",
+        )
+        with hold_lock(self.path / ".lock", refused):
             yield
-
-
-def _lock(file: IO[str]) -> None:
-    if os.name == "nt":
-        import msvcrt
-
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-    else:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
