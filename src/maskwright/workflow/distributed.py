@@ -26,7 +26,6 @@ from maskwright.progress import Events
 from maskwright.workflow import worker_start
 from maskwright.workflow.distributed_tasks import Job, NetworkFiles, say
 from maskwright.workflow.lease import end_leases
-from maskwright.workflow.prediction_journal import digest
 from maskwright.workflow.prediction_plan import memory_bytes
 from maskwright.workflow.workers import MOST_KILLED, Counting, Workers
 
@@ -127,7 +126,7 @@ def connected(
         RunError: ``scheduler-missing`` where nobody answers.
     """
     dask, distributed = (load_extra(name, extra="dask") for name in ("dask", "distributed"))
-    files = NetworkFiles.of(path, digest(path, job.numerics), say(network.predictor, job.dims))
+    files = NetworkFiles.of(path, say(network.predictor, job.dims))
     with ExitStack() as stack:
         stack.callback(end_leases, job.lease.folder)
         if workers is not None:
