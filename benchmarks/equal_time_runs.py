@@ -54,7 +54,6 @@ class Cell:
         work: Folder of all cells.
         environment: Where nnU-Net is installed.
         settings: Settings of ours beyond the time, ``key=value``.
-        seed: Seed of ours; nnU-Net has none.
     """
 
     prepared: Prepared
@@ -63,7 +62,6 @@ class Cell:
     work: Path
     environment: Path
     settings: tuple[str, ...] = ()
-    seed: int = 0
 
     @property
     def name(self) -> str:
@@ -149,8 +147,8 @@ def _run_ours(cell: Cell) -> tuple[Usage, Path, dict[str, Any]]:
     data = prepared.data
     usage = measure(
         _maskwright(
-            *("train", prepared.root, "--out", run, "--minutes", f"{cell.minutes:g}"),
-            *("--split", prepared.split, "--seed", f"{cell.seed}"),
+            *("train", prepared.root, "--out", run, "--split", prepared.split),
+            *("--minutes", f"{cell.minutes:g}"),
             *(part for setting in cell.settings for part in ("--set", setting)),
         ),
         cell.folder / "log.txt",
@@ -169,7 +167,8 @@ def _run_ours(cell: Cell) -> tuple[Usage, Path, dict[str, Any]]:
     )
     if again.failed:
         return replace(usage, failed=again.failed), masks, {}
-    return usage, masks / "objects" if data.numbered else masks, facts_of(run)
+    found = {"settings": list(cell.settings), **facts_of(run)}
+    return usage, masks / "objects" if data.numbered else masks, found
 
 
 def facts_of(run: Path) -> dict[str, Any]:
