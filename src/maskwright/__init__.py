@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from maskwright.workflow.importing import import_weights
     from maskwright.workflow.prediction import predict
     from maskwright.workflow.predictions import Predictions
+    from maskwright.workflow.quantising import quantise
     from maskwright.workflow.reporting import report
     from maskwright.workflow.run import Run, open_run
     from maskwright.workflow.training import train
@@ -66,6 +67,7 @@ _HOME = {
     "measure": ("evaluate.measuring", "measure"),
     "open_run": ("workflow.run", "open_run"),
     "predict": ("workflow.prediction", "predict"),
+    "quantise": ("workflow.quantising", "quantise"),
     "report": ("workflow.reporting", "report"),
     "train": ("workflow.training", "train"),
     "write_sample": ("data.sample", "write_sample"),
@@ -91,6 +93,7 @@ __all__ = [
     "measure",
     "open_run",
     "predict",
+    "quantise",
     "report",
     "train",
     "write_sample",

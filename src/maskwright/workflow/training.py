@@ -16,16 +16,8 @@ from maskwright.data.choices import as_note
 from maskwright.data.image_labels import CONTAINS, contained_class
 from maskwright.data.labels import LabelMap
 from maskwright.data.object_target import BORDER_NAME
-from maskwright.data.problem import raise_first_refusal
 from maskwright.data.sampler import PatchSampler, Source
-from maskwright.data.split import (
-    Split,
-    read_split,
-    split_by_parts,
-    split_cases,
-    write_split,
-)
-from maskwright.data.split_check import check_split
+from maskwright.data.split import Split, write_split
 from maskwright.errors import ConfigError
 from maskwright.io.run_folder import RunFolder
 from maskwright.loss_terms import needed_maps
@@ -35,6 +27,7 @@ from maskwright.progress import EventLog, Events
 from maskwright.train.schedule import steps_within
 from maskwright.train.stepper import Stepper
 from maskwright.train.trainer import fit, rehearse
+from maskwright.workflow.engines import refuse_int8
 from maskwright.workflow.fitting import (
     fit_to_data,
     labels_of_images,
@@ -43,9 +36,11 @@ from maskwright.workflow.fitting import (
 )
 from maskwright.workflow.gating import gate_of
 from maskwright.workflow.loading import hash_sources, load_sources
+from maskwright.workflow.prediction_checks import check_turns
 from maskwright.workflow.run import Run
 from maskwright.workflow.scoring import score_run
 from maskwright.workflow.settings import resolve
+from maskwright.workflow.splitting import choose_split
 from maskwright.workflow.starting import Start, open_start
 from maskwright.workflow.validating import validator
 
@@ -144,7 +139,7 @@ def train(
         events.send("message", text=f"Nothing to resume in {out}; starting from the beginning.")
     report = check(data, config, events=events)
     # Whatever can be refused is refused before the folder is made.
-    chosen = _split(folder, config, report, split, going_on)
+    chosen = choose_split(folder, config, report, split, going_on)
     if not going_on:
         labels_given = bool(config.data.labels)
         config, told = settle_spacing(settled(dims=report.dims), report, chosen)
@@ -154,6 +149,8 @@ def train(
         if start is not None:
             start.check(config, labels_given=labels_given)
     gate_of(config.predict, config.data, config.model)
+    refuse_int8(config.predict)
+    check_turns(config.predict.tta, geometry.axes_of(config.model))
     folder.begin(resume=resume)
     with folder.lock():
         write_split(folder.splits, chosen)
@@ -253,49 +250,6 @@ def _train(
 
 def _with(config: RunConfig, **train: object) -> RunConfig:
     return config.model_copy(update={"train": config.train.model_copy(update=train)})
-
-
-def _split(
-    folder: RunFolder,
-    config: RunConfig,
-    report: CheckReport,
-    split_file: str | Path | None,
-    going_on: bool,
-) -> Split:
-    data, seed = config.data, config.train.seed
-    if going_on and folder.splits.exists():
-        split_file = folder.splits
-    if split_file is not None:
-        split = read_split(
-            Path(split_file),
-            report.cases,
-            seed=seed,
-            validation_share=data.validation_share,
-            sequence=report.sequence,
-        )
-    else:
-        split = split_by_parts(
-            report.cases,
-            seed=seed,
-            validation_share=data.validation_share,
-            sequence=report.sequence,
-            subject=str(report.root),
-        ) or split_cases(
-            report.cases,
-            seed=seed,
-            validation_share=data.validation_share,
-            test_share=data.test_share,
-            sequence=report.sequence,
-        )
-    problems = check_split(
-        split,
-        report.cases,
-        digests=report.digests,
-        present=report.present,
-        names=report.label_map.names if report.label_map else (),
-    )
-    raise_first_refusal(problems, expected="parts that share nothing")
-    return split
 
 
 def _sampler(sources: Sequence[Source], config: RunConfig) -> PatchSampler:
