@@ -25,7 +25,7 @@ from equal_time_data import DATA_SETS, prepare
 from equal_time_runs import PROGRAMS, Cell, run_cell
 from maskwright.plan.machine import describe_machine
 from measuring import RESULTS, markdown_table
-from nnunet_environment import HERE, NNUNET_VERSION, PEERS, has_nnunet, install
+from peers import HERE, NNUNET_VERSION, PEERS, has, install, python_of
 
 TITLES = {"nnunet": f"nnU-Net {NNUNET_VERSION}", "ours": "maskwright"}
 LOWER_IS_BETTER = ("HD95, mm",)
@@ -143,7 +143,7 @@ def main() -> None:
     if arguments.data is None:
         parser.error("--data is needed")
     programs = [arguments.only] if arguments.only else list(PROGRAMS)
-    if "nnunet" in programs and not has_nnunet(arguments.environment):
+    if "nnunet" in programs and not has("nnunetv2", python_of(arguments.environment)):
         parser.error(f"no nnU-Net in {arguments.environment}: run with --install first")
     work = arguments.work.resolve()
     for name in arguments.sets:

@@ -11,36 +11,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from equal_time_data import Prepared, take_back
-from nnunet_environment import HERE, count_cores, python_of
+from measuring import Usage
 from nnunet_run import Task
+from peers import HERE, count_cores, python_of
 
 PROGRAMS = ("nnunet", "ours")
 # A program that has not ended by then hangs.
 PATIENCE = 2.0
 PATIENCE_S = 300.0
 _LOG_LINES = 12
-
-
-@dataclass(frozen=True)
-class Usage:
-    """What a process took, with all that it waited for.
-
-    Args:
-        wall_s: Seconds of the clock.
-        cpu_s: Seconds of all its threads together.
-        peak_bytes: The largest resident size that one process had.
-        failed: The end of what it wrote where it did not end well, else empty.
-    """
-
-    wall_s: float
-    cpu_s: float
-    peak_bytes: int
-    failed: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,6 +70,23 @@ class Cell:
         return not json.loads(self.figures.read_text(encoding="utf-8"))["failed"]
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What a program left.
+
+    Args:
+        usage: What it took.
+        masks: Folder of its masks.
+        facts: Steps, network and patch.
+        failed: Why it has no masks, else empty.
+    """
+
+    usage: Usage
+    masks: Path
+    facts: dict[str, Any]
+    failed: str = ""
+
+
 def run_cell(cell: Cell) -> dict[str, Any]:
     """Train, predict and score; or why there is no score.
 
@@ -94,27 +95,25 @@ def run_cell(cell: Cell) -> dict[str, Any]:
     """
     shutil.rmtree(cell.folder, ignore_errors=True)
     cell.folder.mkdir(parents=True)
-    usage, masks, found = (_run_nnunet if cell.program == "nnunet" else _run_ours)(cell)
-    scores, failed = {}, usage.failed
+    outcome = (_run_nnunet if cell.program == "nnunet" else _run_ours)(cell)
+    scores, failed = {}, outcome.failed
     if not failed:
-        scores, failed = score(cell.prepared, masks, cell.folder)
+        scores, failed = score(cell.prepared, outcome.masks, cell.folder)
     figures = {
         "set": cell.prepared.data.name,
         "program": cell.program,
         "minutes": cell.minutes,
-        "wall_s": usage.wall_s,
-        "cpu_s": usage.cpu_s,
-        "peak_bytes": usage.peak_bytes,
+        **asdict(outcome.usage),
         "failed": failed,
         "scores": scores,
-        **found,
+        **outcome.facts,
     }
     cell.figures.parent.mkdir(parents=True, exist_ok=True)
     cell.figures.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     return figures
 
 
-def _run_nnunet(cell: Cell) -> tuple[Usage, Path, dict[str, Any]]:
+def _run_nnunet(cell: Cell) -> Outcome:
     prepared, folder = cell.prepared, cell.folder
     figures, written, masks = folder / "figures.json", folder / "written", folder / "masks"
     task = Task(
@@ -134,18 +133,17 @@ def _run_nnunet(cell: Cell) -> tuple[Usage, Path, dict[str, Any]]:
         "nnUNet_def_n_proc": str(count_cores()),
     }
     command = [str(python_of(cell.environment)), str(HERE / "nnunet_run.py"), task.to_json()]
-    usage = measure(command, folder / "log.txt", _limit(cell), folders)
-    if usage.failed:
-        return usage, masks, {}
+    usage, failed = measure(command, folder / "log.txt", _limit(cell), folders)
+    if failed:
+        return Outcome(usage, masks, {}, failed)
     take_back(prepared, written, masks)
-    found: dict[str, Any] = json.loads(figures.read_text(encoding="utf-8"))
-    return usage, masks, found
+    return Outcome(usage, masks, json.loads(figures.read_text(encoding="utf-8")))
 
 
-def _run_ours(cell: Cell) -> tuple[Usage, Path, dict[str, Any]]:
+def _run_ours(cell: Cell) -> Outcome:
     prepared, run, masks = cell.prepared, cell.folder / "run", cell.folder / "masks"
     data = prepared.data
-    usage = measure(
+    usage, failed = measure(
         _maskwright(
             *("train", prepared.root, "--out", run, "--split", prepared.split),
             *("--minutes", f"{cell.minutes:g}"),
@@ -154,21 +152,19 @@ def _run_ours(cell: Cell) -> tuple[Usage, Path, dict[str, Any]]:
         cell.folder / "log.txt",
         _limit(cell),
     )
-    if usage.failed:
-        return usage, masks, {}
+    if failed:
+        return Outcome(usage, masks, {}, failed)
     # Training has predicted and scored these images within its time; here they are predicted once
     # more, so that both programs are scored by one command from masks and probabilities.
     more = ("--probabilities",) if data.needs_probabilities else ()
     more += ("--objects",) if data.numbered else ()
-    again = measure(
+    _, failed = measure(
         _maskwright("predict", run, *prepared.images.values(), "--out", masks, *more),
         cell.folder / "predict.txt",
         _limit(cell),
     )
-    if again.failed:
-        return replace(usage, failed=again.failed), masks, {}
-    found = {"settings": list(cell.settings), **facts_of(run)}
-    return usage, masks / "objects" if data.numbered else masks, found
+    facts = {"settings": list(cell.settings), **facts_of(run)}
+    return Outcome(usage, masks / "objects" if data.numbered else masks, facts, failed)
 
 
 def facts_of(run: Path) -> dict[str, Any]:
@@ -201,9 +197,9 @@ def score(prepared: Prepared, masks: Path, folder: Path) -> tuple[dict[str, floa
         *(("--objects",) if data.numbered else ("--labels", labels)),
         *(("--roi", prepared.regions) if data.disc else ()),
     )
-    usage = measure(command, folder / "scores.txt", PATIENCE_S)
-    if usage.failed:
-        return {}, usage.failed
+    _, failed = measure(command, folder / "scores.txt", PATIENCE_S)
+    if failed:
+        return {}, failed
     return own_scores(data.name, json.loads(json_file.read_text(encoding="utf-8"))), ""
 
 
@@ -238,7 +234,7 @@ def measure(
     log: Path,
     limit_s: float,
     environment: Mapping[str, str] | None = None,
-) -> Usage:
+) -> tuple[Usage, str]:
     """Run a command to its end, or until it hangs, and measure it.
 
     Args:
@@ -246,6 +242,9 @@ def measure(
         log: Where its output goes.
         limit_s: After how long it is ended with all that it started.
         environment: Variables besides the present ones.
+
+    Returns:
+        What it took, and the end of what it wrote where it did not end well.
     """
     begun = time.perf_counter()
     with log.open("w", encoding="utf-8") as out:
@@ -279,7 +278,7 @@ def measure(
         failed = "\n".join([why, *lines])
     # Linux counts in units of 1024 bytes, macOS in bytes.
     unit = 1 if sys.platform == "darwin" else 1024
-    return Usage(wall_s, used.ru_utime + used.ru_stime, used.ru_maxrss * unit, failed)
+    return Usage(wall_s, used.ru_utime + used.ru_stime, used.ru_maxrss * unit), failed
 
 
 def _limit(cell: Cell) -> float:

@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nnunet_environment import leave_out_timm
+from peers import leave_out_timm
 
 # Before nnU-Net, in this process and in those that it starts.
 leave_out_timm()

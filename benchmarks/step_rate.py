@@ -39,15 +39,15 @@ from maskwright.nn.unet import build_unet
 from maskwright.plan.machine import Numerics, candidates, fastest, reuse_memory
 from maskwright.train.stepper import Stepper
 from measuring import median_ratio, take_turns, write_results
-from nnunet_environment import (
+from nnunet_run import open_trainer, plan
+from peers import (
     HERE,
     PEERS,
     count_cores,
-    has_nnunet,
+    has,
     leave_out_timm,
     python_of,
 )
-from nnunet_run import open_trainer, plan
 
 # Before nnU-Net, in this process and in those that it starts.
 leave_out_timm()
@@ -203,7 +203,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=WORK)
     arguments = parser.parse_args()
     if importlib.util.find_spec("nnunetv2") is None:
-        if not has_nnunet(arguments.environment):
+        if not has("nnunetv2", python_of(arguments.environment)):
             parser.error("no nnU-Net: run `python benchmarks/equal_time.py --install` first")
         command = [str(python_of(arguments.environment)), __file__, *sys.argv[1:]]
         sys.exit(subprocess.run(command, check=False).returncode)

@@ -170,13 +170,13 @@ def test_colours_stay_three_channels_and_the_surround_is_not_scored(
 def test_a_process_that_fails_or_hangs_says_so(runs: ModuleType, tmp_path: Path) -> None:
     log = tmp_path / "log.txt"
     python = [sys.executable, "-S", "-c"]
-    well = runs.measure([*python, "print('done')"], log, 60.0)
-    assert well.failed == ""
-    assert well.peak_bytes > 1 << 20
-    refused = runs.measure([*python, "raise SystemExit('no room')"], log, 60.0)
-    assert refused.failed.splitlines() == ["exit status 1", "no room"]
-    hanging = runs.measure([*python, "import time; time.sleep(600)"], log, 0.2)
-    assert hanging.failed.startswith("not ended after")
+    usage, failed = runs.measure([*python, "print('done')"], log, 60.0)
+    assert failed == ""
+    assert usage.peak_bytes > 1 << 20
+    _, failed = runs.measure([*python, "raise SystemExit('no room')"], log, 60.0)
+    assert failed.splitlines() == ["exit status 1", "no room"]
+    _, failed = runs.measure([*python, "import time; time.sleep(600)"], log, 0.2)
+    assert failed.startswith("not ended after")
 
 
 def test_masks_that_cannot_be_scored_say_why(

@@ -1,4 +1,4 @@
-"""Where nnU-Net runs: an environment of its own, so that it asks nothing of ours.
+"""Where other programs run: an environment of their own, so that they ask nothing of ours.
 
 Imports the standard library alone, since the programs that run there import it too.
 """
@@ -26,32 +26,36 @@ WITHOUT_DEPENDENCIES = (
     "fft-conv-pytorch==1.2.0",
 )
 WITH_DEPENDENCIES = (
+    "monai==1.6.1",
     "blosc2==4.14.1",
     "einops==0.8.2",
     "future==1.0.0",
+    "graphviz",
     "matplotlib",
     "nibabel==5.4.2",
     "pandas",
     "requests",
     "scikit-learn",
     "seaborn==0.13.2",
+    "tqdm",
     "yacs==0.1.8",
 )
 _TIMM = ("timm", "timm.layers", "timm.models", "timm.models.eva")
 
 
 def install(environment: Path = PEERS) -> None:
-    """Make the environment, or add what it lacks: nnU-Net, and maskwright to time it beside.
+    """Make the environment of all peers, with maskwright beside them, or add what it lacks.
 
     Args:
         environment: Folder of the environment.
     """
-    if not python_of(environment).exists():
+    python = python_of(environment)
+    if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
-    pip = [str(python_of(environment)), "-m", "pip", "install"]
-    pinned = ["-c", str(HERE.parent / "constraints.txt")]
-    ours = ["--editable", str(HERE.parent)]
-    subprocess.run([*pip, *pinned, *ours, *WITH_DEPENDENCIES], check=True)
+    pip = [str(python), "-m", "pip", "install"]
+    ours = f"{HERE.parent}[onnx,openvino]"
+    pinned = ["-c", str(HERE.parent / "constraints.txt"), "torch==2.13.0"]
+    subprocess.run([*pip, *pinned, "--editable", ours, *WITH_DEPENDENCIES], check=True)
     subprocess.run([*pip, "--no-deps", *WITHOUT_DEPENDENCIES], check=True)
 
 
@@ -61,12 +65,9 @@ def python_of(environment: Path) -> Path:
     return environment / folder / name
 
 
-def has_nnunet(environment: Path) -> bool:
-    """Whether nnU-Net is installed there, found without importing it."""
-    python = python_of(environment)
-    if not python.exists():
-        return False
-    code = "import importlib.util as u, sys; sys.exit(u.find_spec('nnunetv2') is None)"
+def has(module: str, python: str | Path) -> bool:
+    """Whether an interpreter finds a module, without importing it."""
+    code = f"import importlib.util as u, sys; sys.exit(u.find_spec({module!r}) is None)"
     return subprocess.run([str(python), "-c", code], check=False).returncode == 0
 
 
