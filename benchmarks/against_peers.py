@@ -35,37 +35,12 @@ from maskwright.io.run_folder import RunFolder
 from maskwright.workflow.int8 import Int8
 from measuring import RESULTS, median_ratio, write_results
 from peer_rows import Task
+from peers import HERE, PEERS, has, install, python_of
 
-HERE = Path(__file__).parent
-PEERS = HERE / "work" / "peers"
 # A multiple of every network's grid of poolings, and not of a tile.
 SHIFT_PX = 208
 # What lies next to an image's border is predicted from other pixels where the border moves.
 BORDER_PX = 256
-# Without what they need beyond prediction; timm and torchvision are not imported.
-WITHOUT_DEPENDENCIES = (
-    "nnunetv2==2.8.1",
-    "dynamic-network-architectures==0.4.4",
-    "acvl-utils==0.2.6",
-    "batchgenerators==0.25.5",
-    "batchgeneratorsv2==0.3.6",
-    "fft-conv-pytorch==1.2.0",
-)
-WITH_DEPENDENCIES = (
-    "monai==1.6.1",
-    "blosc2==4.14.1",
-    "einops==0.8.2",
-    "future==1.0.0",
-    "graphviz",
-    "matplotlib",
-    "nibabel==5.4.2",
-    "pandas",
-    "requests",
-    "scikit-learn",
-    "seaborn==0.13.2",
-    "tqdm",
-    "yacs==0.1.8",
-)
 RATIOS: Mapping[str, Callable[[Mapping[str, Any]], list[float]]] = {
     "times_as_fast": lambda row: row["seconds"],
     "times_as_fast_larger_tile": lambda row: row["seconds_larger_tile"],
@@ -76,26 +51,10 @@ RATIOS: Mapping[str, Callable[[Mapping[str, Any]], list[float]]] = {
 MODULES = {"ours": "maskwright", "monai": "monai", "nnunet": "nnunetv2"}
 
 
-def install() -> None:
-    """Make the environment of the peers."""
-    subprocess.run([sys.executable, "-m", "venv", str(PEERS)], check=True)
-    pip = [str(PEERS / "bin" / "python"), "-m", "pip", "install"]
-    ours = f"{HERE.parent}[onnx,openvino]"
-    pinned = ["-c", str(HERE.parent / "constraints.txt"), "torch==2.13.0"]
-    subprocess.run([*pip, *pinned, "--editable", ours, *WITH_DEPENDENCIES], check=True)
-    subprocess.run([*pip, "--no-deps", *WITHOUT_DEPENDENCIES], check=True)
-
-
 def interpreter() -> str:
     """The environment of the peers where there is one, else the present one."""
-    python = PEERS / "bin" / "python"
+    python = python_of(PEERS)
     return str(python) if python.exists() else sys.executable
-
-
-def has(module: str) -> bool:
-    """Whether the interpreter finds a module, without importing it."""
-    code = f"import importlib.util as u, sys; sys.exit(u.find_spec({module!r}) is None)"
-    return subprocess.run([interpreter(), "-c", code], check=False).returncode == 0
 
 
 def tasks(plain: Task, *, int8: bool) -> Iterator[tuple[str, Task]]:
@@ -230,7 +189,7 @@ def main() -> None:
     image = arguments.work / "image.npy"
     np.save(image, intensity.apply(whole, intensity.measure(whole, 1), 1))
     plain = Task("ours", arguments.tile, str(run), str(image))
-    programs = [name for name in arguments.programs.split(",") if has(MODULES[name])]
+    programs = [name for name in arguments.programs.split(",") if has(MODULES[name], interpreter())]
     wanted = {
         name: task
         for name, task in tasks(plain, int8=Int8.find(RunFolder(run)) is not None)

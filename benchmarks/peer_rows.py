@@ -9,12 +9,10 @@ import json
 import resource
 import sys
 import time
-import types
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +22,7 @@ from maskwright.io.run_folder import RunFolder
 from maskwright.nn.checkpoint import read_model
 from maskwright.nn.unet import UNet
 from maskwright.workflow.opening import Asked, open_network
+from peers import leave_out_timm
 
 Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """From a normalised image ``(C, Y, X)`` to the probabilities ``(K, Y, X)``."""
@@ -111,9 +110,7 @@ def monai(task: Task) -> Predict:
 
 
 def nnunet(task: Task) -> Predict:
-    # Networks of timm, which needs torchvision, are imported beside the predictor and not used.
-    for name in ("timm", "timm.layers", "timm.models", "timm.models.eva"):
-        sys.modules.setdefault(name, _Empty(name))
+    leave_out_timm()
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
     class Logits(torch.nn.Module):
@@ -146,15 +143,6 @@ def nnunet(task: Task) -> Predict:
         return probabilities
 
     return run
-
-
-class _Empty(types.ModuleType):
-    """A module in which every name is an empty class."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return type(name, (), {})
 
 
 PROGRAMS = {"ours": ours, "monai": monai, "nnunet": nnunet}
