@@ -96,9 +96,10 @@ def test_objects_that_touch_are_counted() -> None:
         "a", np.zeros((1, 40, 40), np.uint8), (numbers > 0).astype(np.uint8),
         Intensity((0.0,), (1.0,)), objects_YX=numbers,
     )  # fmt: skip
+    label_map = LabelMap("objects", ("background", "object"), ((0,), (255,)), default_colors(2))
     report = CheckReport(
-        Path("data"), (), LabelMap("objects", ("background", "object"), ((0,), (255,)), default_colors(2)), (),
-        {(40, 40): 1}, class_shares=(0.8, 0.2), images={"a": ImageFacts((40, 40), None, False, (False,))},
+        Path("data"), (), label_map, (), {(40, 40): 1}, class_shares=(0.8, 0.2),
+        images={"a": ImageFacts((40, 40), None, False, (False,))},
     )  # fmt: skip
     facts = take_fingerprint(report, Split(("a",), (), ()), [source])
     assert facts.touching == pytest.approx(2 / 3, abs=0.001)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 import maskwright as mw
 from maskwright.data.sample import write_sample
 from maskwright.data.split import Split
+from maskwright.nn.checkpoint import read_model
 from maskwright.nn.unet import UNet
 from maskwright.progress import Events
 from maskwright.train.pace import Pace
@@ -16,7 +15,7 @@ from maskwright.workflow.preparing import check
 from maskwright.workflow.rehearsing import ScoringRehearsal, guessed_scoring_s, scoring_seconds
 from maskwright.workflow.validating import Scores
 
-SETTINGS = ("depth=1", "width=4", "patch_px=32", "batch=1", "validations=3", "evaluate.measures=",
+SETTINGS = ("depth=1", "width=4", "patch_px=32", "batch=1", "validations=4", "evaluate.measures=",
             "train.precision=float32", "train.layout=contiguous",
             "predict.precision=float32")  # fmt: skip
 
@@ -47,9 +46,7 @@ def _rehearsal(run: mw.Run, minutes: float, pace: Pace) -> tuple[ScoringRehearsa
     return ScoringRehearsal(validate, timed, report, split, pace, 100.0), calls
 
 
-def test_the_second_of_three_validations_rehearses_the_scores(run: mw.Run) -> None:
-    from maskwright.nn.checkpoint import read_model
-
+def test_the_second_of_four_validations_rehearses_the_scores(run: mw.Run) -> None:
     network, _ = read_model(run.folder.model)
     pace = Pace(1000.0, 1.0, 1.0)
     rehearsal, calls = _rehearsal(run, 60.0, pace)
@@ -67,8 +64,6 @@ def test_the_second_of_three_validations_rehearses_the_scores(run: mw.Run) -> No
 
 
 def test_a_short_time_is_not_spent_on_rehearsing(run: mw.Run) -> None:
-    from maskwright.nn.checkpoint import read_model
-
     network, _ = read_model(run.folder.model)
     pace = Pace(1.0, 1.0, 1.0)
     rehearsal, _ = _rehearsal(run, 0.1, pace)

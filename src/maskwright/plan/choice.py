@@ -36,11 +36,13 @@ class Choice:
     reason: str
     would_change: str
 
+    def setting(self) -> str:
+        """What was chosen, as a person reads it."""
+        return f"{self.name} = {_shown(self.value)}"
+
     def line(self) -> str:
-        """The choice as a person reads it."""
-        return (
-            f"{self.name} = {_shown(self.value)}: {self.reason} Would change: {self.would_change}"
-        )
+        """The choice with its reason and what would change it."""
+        return f"{self.setting()}: {self.reason} Would change: {self.would_change}"
 
 
 @dataclass(frozen=True)

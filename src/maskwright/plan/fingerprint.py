@@ -63,7 +63,7 @@ class Fingerprint:
         cases: Images with a mask, by the part they are for: training, validation, test.
         groups: Groups of cases that stay together.
         channels: Channels of the network.
-        size_px: Median size along each axis.
+        size_px: Median size of the training images along each axis.
         smallest_px: Smallest size along each axis.
         largest_px: Largest size along each axis.
         spacing_mm: Median pixel size along each axis, where it is known.
@@ -154,6 +154,7 @@ def take_fingerprint(
     }
     parts = (split.train, split.validation, split.test)
     training_NS = np.array([sizes[name] for name in split.train])
+    every_NS = np.array(list(sizes.values()))
     known = [facts.spacing_mm or pixel_mm for facts in report.images.values()]
     spacings = [spacing for spacing in known if spacing is not None] if report.scanned else []
     usual_mm = tuple(np.median(spacings, axis=0).tolist()) if spacings else None
@@ -163,8 +164,8 @@ def take_fingerprint(
         groups=len({case.group for case in report.cases}),
         channels=report.channels,
         size_px=tuple(int(n) for n in np.median(training_NS, axis=0).round()),
-        smallest_px=tuple(training_NS.min(0).tolist()),
-        largest_px=tuple(training_NS.max(0).tolist()),
+        smallest_px=tuple(every_NS.min(0).tolist()),
+        largest_px=tuple(every_NS.max(0).tolist()),
         spacing_mm=target_mm or usual_mm,
         pixels=_three(sum(math.prod(sizes[name]) for name in part) for part in parts),
         mask_kind=report.label_map.kind if report.label_map else "values",
@@ -191,10 +192,11 @@ def _classes(report: CheckReport, sources: Sequence[Source]) -> tuple[ClassFacts
         shapes = [_shapes(classes, objects, label) for classes, objects in middles]
         extents = [extent for several, _ in shapes for extent in several]
         thickness = [px for _, several in shapes for px in several]
-        mean, std = (), ()
+        mean: tuple[float, ...] = ()
+        std: tuple[float, ...] = ()
         if counts_N.sum():
-            sums_C = sum(sums[label] for _, sums, _ in moments) / counts_N.sum()
-            squares_C = sum(squares[label] for _, _, squares in moments) / counts_N.sum()
+            sums_C = np.sum([sums[label] for _, sums, _ in moments], axis=0) / counts_N.sum()
+            squares_C = np.sum([s[label] for _, _, s in moments], axis=0) / counts_N.sum()
             mean = _rounded(sums_C)
             std = _rounded(np.sqrt(np.maximum(squares_C - sums_C**2, 0)))
         found.append(

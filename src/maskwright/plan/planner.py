@@ -91,7 +91,7 @@ def choose_data(board: Board) -> None:
         "split", ", ".join(map(str, facts.cases)),
         f"{facts.cases[0]} images are learnt, {facts.cases[1]} choose the best weights and "
         f"{facts.cases[2]} are the test.",
-        "--split, or --set data.test_share and data.validation_share.",
+        "Only --split, or --set test_share and validation_share.",
     )  # fmt: skip
     _choose_target(board)
 
@@ -212,7 +212,7 @@ def _choose_width(board: Board, room: Room) -> None:
     if minutes is None or "model.width" in board.given or not board.machine.steps:
         board.choose(
             "model.width", width, "It is the usual one, as no time was measured.",
-            "--minutes, for which updates are measured.",
+            "A time with --minutes, for which updates are measured.",
         )  # fmt: skip
         return
     measured = board.machine.step_of(width)

@@ -16,7 +16,7 @@ def choose_training(board: Board) -> None:
         "train.loss", train.loss,
         "Dice counts small classes as much as large ones, cross-entropy makes every pixel "
         "count.",
-        "--set loss.",
+        "Only --set loss.",
     )  # fmt: skip
     drawn = 1 - max((c.share for c in facts.classes), default=0.0)
     rare = bool(facts.classes) and drawn < rules.RARE_SHARE
@@ -39,7 +39,7 @@ def choose_training(board: Board) -> None:
         ("learning_rate", "It suited every set that was tried with this optimiser."),
         ("average", "It averages the weights of the last 200 updates."),
     ):
-        board.choose(f"train.{name}", getattr(train, name), reason, f"--set {name}.")
+        board.choose(f"train.{name}", getattr(train, name), reason, f"Only --set {name}.")
     _choose_changes(board)
 
 
@@ -68,10 +68,12 @@ def _choose_steps(board: Board) -> None:
             "train.steps", board.steps,
             f"About so many of {measured.step_s:.2g} s fit {board.minutes:g} minutes; the "
             "number is corrected while they are made.",
-            "--minutes.",
+            "Another time with --minutes.",
         )  # fmt: skip
     elif board.steps is not None:
-        board.note("train.steps", board.steps, "That was asked for.", "--minutes or --steps.")
+        board.note(
+            "train.steps", board.steps, "That was asked for.", "Another number, or --minutes."
+        )
 
 
 def _choose_changes(board: Board) -> None:
@@ -101,7 +103,7 @@ def _choose_changes(board: Board) -> None:
         for name in ("flip", "rotate_deg"):
             board.choose(
                 f"train.augment.{name}", usual[name],
-                f"Organs lie the same way in every volume.{alike}", f"--set {name}.",
+                f"Organs lie the same way in every volume.{alike}", f"Only --set {name}.",
             )  # fmt: skip
 
 
@@ -122,13 +124,13 @@ def choose_prediction(board: Board) -> None:
     )  # fmt: skip
     board.choose(
         "predict.engine", predict.engine,
-        "Engines are compared when enough is predicted to pay for it.", "--engine.",
+        "Engines are compared when enough is predicted to pay for it.", "Only --set engine.",
     )  # fmt: skip
     board.choose(
         "predict.tta", predict.tta,
         "Averaging over mirrorings gained nothing beyond noise in the comparisons, and takes "
         "several times as long.",
-        "--set tta=flip.",
+        "Only --set tta=flip.",
     )  # fmt: skip
     board.note(
         "folds", 1, "The whole time is for one network.",

@@ -185,7 +185,10 @@ def renewed(plan: Plan, config: RunConfig, given: Mapping[str, str]) -> Plan:
         for name in inner:
             value = value[name]
         choices.append(Choice(path, value, f"It was set with {by}.", "Leaving it out."))
-    return replace(plan, config=config, choices=tuple(choices))
+    steps = config.train.steps
+    if steps is None and config.train.minutes == plan.config.train.minutes:
+        steps = plan.steps
+    return replace(plan, config=config, choices=tuple(choices), steps=steps)
 
 
 def _some_sources(prepared: Prepared) -> list[Source]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -152,7 +150,7 @@ class ScoringRehearsal:
         self._split = split
         self._pace = pace
         self._guess_s = guess_s
-        self._left = (run.config.train.validations + 1) // 2
+        self._left = run.config.train.validations // 2
         minutes = run.config.train.minutes or 0.0
         cost_s = guessed_scoring_s(run.config, report, 2)
         self._worth = bool(split.validation) and cost_s <= _REHEARSAL_SHARE * 60 * minutes
@@ -169,11 +167,12 @@ class ScoringRehearsal:
         return found
 
     def _rehearsed(self, network: UNet) -> float:
-        split, path = self._split, self._run.path
+        split = self._split
         first = split.validation[:1]
         single = replace(split, train=split.train[:1], validation=first, test=first)
-        folder = RunFolder(Path(tempfile.mkdtemp(prefix="rehearsal_", dir=path)))
-        stages = _Stages()
+        folder, stages = RunFolder(self._run.path / "rehearsal"), _Stages()
+        shutil.rmtree(folder.path, ignore_errors=True)
+        folder.path.mkdir()
         try:
             folder.write_config(self._run.config)
             write_split(folder.splits, single)
@@ -199,7 +198,7 @@ def scoring_seconds(
         split: Which image is for what.
 
     Example:
-        >>> from maskwright.data.check_report import CheckReport
+        >>> from pathlib import Path
         >>> report = CheckReport(Path("data"), (), None, ())
         >>> split = Split(("a", "b"), ("c",), ("d", "e", "f"))
         >>> stages = {"calibrating": 1, "baselines": 1, "scoring": 2, "reporting": 1}
