@@ -87,7 +87,7 @@ def allowed_widths(room: Room, config: RunConfig) -> tuple[int, ...]:
             quick = width <= config.model.width
         else:
             quick = measured is not None and measured.step_s <= longest_step_s(width, minutes)
-        if not quick or not room.fits(with_width(config, width)):
+        if not quick or not _fits_deeper(room, with_width(config, width)):
             break
         found.append(width)
     return tuple(found)
@@ -116,8 +116,17 @@ def next_width(room: Room, config: RunConfig, given: Mapping[str, str]) -> int |
     if wider is None or machine.step_of(wider) is not None:
         return None
     expected_s = measured.step_s * rules.DOUBLED_COST ** math.log2(wider / width)
-    worth = expected_s <= longest_step_s(wider, minutes) and room.fits(with_width(config, wider))
-    return wider if worth else None
+    quick = expected_s <= longest_step_s(wider, minutes)
+    return wider if quick and _fits_deeper(room, with_width(config, wider)) else None
+
+
+def _fits_deeper(room: Room, config: RunConfig) -> bool:
+    """Whether a network fits the memory, and with one more pooling too.
+
+    More time may bring that pooling, and must not take width away.
+    """
+    planned = deeper(room.facts, config)
+    return room.fits(config) and (planned is None or room.fits(planned))
 
 
 def anisotropic(facts: Fingerprint, config: RunConfig, depth: int) -> RunConfig:
@@ -181,16 +190,17 @@ def receptive_field(model: ModelConfig) -> int:
     return min(axis.receptive_field for axis in axes_of(model))
 
 
-def deeper(room: Room, config: RunConfig) -> RunConfig | None:
-    """The configuration with one more pooling, where images, patch and memory have room for it."""
-    planned = with_depth(room.facts, config, config.model.depth + 1)
+def deeper(facts: Fingerprint, config: RunConfig) -> RunConfig | None:
+    """The configuration with one more pooling, where images and patch have room for it."""
+    if config.model.widths is not None or (config.model.kernels and not config.model.strides):
+        return None  # lists with an entry for each level
+    planned = with_depth(facts, config, config.model.depth + 1)
     shape = planned.train.patch_shape(planned.model.dims)
     legal = all(
         axis.is_legal(side) for axis, side in zip(axes_of(planned.model), shape, strict=True)
     )
-    if not legal or roomy_depth(room.facts, planned.model) < planned.model.depth:
-        return None
-    return planned if room.fits(planned) else None
+    roomy = legal and roomy_depth(facts, planned.model) == planned.model.depth
+    return planned if roomy else None
 
 
 def patch_of(

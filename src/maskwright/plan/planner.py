@@ -235,8 +235,8 @@ def _choose_deeper(board: Board, room: Room) -> None:
         return
     if _object_px(board) <= receptive_field(board.config.model):
         return
-    planned = deeper(room, board.config)
-    if planned is None:
+    planned = deeper(board.facts, board.config)
+    if planned is None or not room.fits(planned):
         return
     board.config = planned
     board.choices = [choice for choice in board.choices if choice.name != "model.depth"]
