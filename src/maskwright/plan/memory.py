@@ -9,6 +9,8 @@ from maskwright.geometry import axes_of, layer_table
 from maskwright.network_config import ModelConfig
 from maskwright.plan import rules
 
+_LEAST_PX = 8  # side of the smallest patch that a configuration allows
+
 
 def training_bytes(model: ModelConfig, patch_px: Sequence[int], batch: int) -> int:
     """Memory of one update.
@@ -65,7 +67,7 @@ def legal_patch(
     patch = [
         min(
             axis.previous_legal(side) or axis.next_legal(side),
-            axis.next_legal(size + 2 * axis.border_loss),
+            axis.next_legal(max(size + 2 * axis.border_loss, _LEAST_PX)),
         )
         for side, size, axis in zip(sides_px, largest_px, axes, strict=True)
     ]
@@ -73,7 +75,7 @@ def legal_patch(
         # Where the longest side cannot be cut, the next one is.
         for place in sorted(range(len(patch)), key=lambda axis: -patch[axis]):
             smaller = axes[place].previous_legal(patch[place] - 1)
-            if smaller is not None:
+            if smaller is not None and smaller >= _LEAST_PX:
                 patch[place] = smaller
                 break
         else:
