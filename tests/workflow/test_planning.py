@@ -52,7 +52,8 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_number_of_updates_is_planned_from_the_data_alone(data: Path) -> None:
     seen: list[Event] = []
     first = plan(data, steps=50, events=Events([seen.append]))
-    assert first == plan(data, steps=50)
+    again = plan(data, steps=50)
+    assert (first.config, first.choices, first.facts) == (again.config, again.choices, again.facts)
     assert first.config.train.steps == 50
     assert first.machine is not None
     assert first.machine.steps == ()
