@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -58,6 +62,39 @@ def take_turns(
     return seconds
 
 
+@dataclass(frozen=True)
+class Usage:
+    """What a process took.
+
+    Args:
+        wall_s: Seconds of the clock.
+        cpu_s: Seconds of all its threads together.
+        peak_bytes: The largest resident size that it had.
+    """
+
+    wall_s: float
+    cpu_s: float
+    peak_bytes: int
+
+
+def measure_child(command: Sequence[str]) -> Usage:
+    """Run a command and measure it; its failure ends the benchmark.
+
+    The system counts the peak of a process from what the one that started it holds at that moment,
+    so that figures below this program's own size are not told apart.
+    """
+    begun = time.perf_counter()
+    child = subprocess.Popen(command)
+    _, status, used = os.wait4(child.pid, 0)
+    wall_s = time.perf_counter() - begun
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        raise SystemExit(f"exit status {child.returncode}: {' '.join(command)}")
+    # Linux counts in units of 1024 bytes, macOS in bytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return Usage(wall_s, used.ru_utime + used.ru_stime, used.ru_maxrss * unit)
+
+
 def median_ratio(slow: Sequence[float], fast: Sequence[float]) -> float:
     """Median over the rounds of slow / fast, pair by pair."""
     return statistics.median(a / b for a, b in zip(slow, fast, strict=True))
@@ -70,12 +107,19 @@ def markdown_table(table: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {line} |" for line in lines)
 
 
-def write_results(name: str, figures: dict[str, Any], table: Sequence[Sequence[str]]) -> None:
+def write_results(
+    name: str,
+    figures: dict[str, Any],
+    table: Sequence[Sequence[str]],
+    *,
+    folder: Path = RESULTS,
+) -> None:
     """Write ``results/NAME.json`` and ``NAME.md``, and print the table."""
     text = markdown_table(table)
     print(text)
     values = {"machine": describe_machine(), **figures}
-    (RESULTS / f"{name}.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    (RESULTS / f"{name}.md").write_text(
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    (folder / f"{name}.md").write_text(
         f"# {name}\n\n{text}\n\n`python benchmarks/{name}.py`\n", encoding="utf-8"
     )

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-# Lets a test import the code beside it that builds a page of docs/.
+# Lets a test import what several tests share, and the code that builds a page of docs/.
+sys.path.append(str(Path(__file__).parent))
 sys.path.append(str(Path(__file__).parent / "evaluate"))
+sys.path.append(str(Path(__file__).parent / "io"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from maskwright.workflow.planning import plan
     from maskwright.workflow.prediction import predict
     from maskwright.workflow.predictions import Predictions
+    from maskwright.workflow.quantising import quantise
     from maskwright.workflow.reporting import report
     from maskwright.workflow.run import Run, open_run
     from maskwright.workflow.training import train
@@ -68,6 +69,7 @@ _HOME = {
     "open_run": ("workflow.run", "open_run"),
     "plan": ("workflow.planning", "plan"),
     "predict": ("workflow.prediction", "predict"),
+    "quantise": ("workflow.quantising", "quantise"),
     "report": ("workflow.reporting", "report"),
     "train": ("workflow.training", "train"),
     "write_sample": ("data.sample", "write_sample"),
@@ -94,6 +96,7 @@ __all__ = [
     "open_run",
     "plan",
     "predict",
+    "quantise",
     "report",
     "train",
     "write_sample",

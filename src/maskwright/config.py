@@ -19,7 +19,7 @@ from maskwright.intensity_config import listed_numbers
 from maskwright.network_config import ModelConfig as ModelConfig
 from maskwright.network_config import Section as _Section
 from maskwright.train_config import AugmentConfig as AugmentConfig
-from maskwright.train_config import NonNegative, Positive, Precision, Share
+from maskwright.train_config import NonNegative, Positive, Share
 from maskwright.train_config import TrainConfig as TrainConfig
 
 FORMAT_VERSION = 1
@@ -128,9 +128,10 @@ class PredictConfig(_Section):
         mirror_px: How far a padded network's image is mirrored beyond its border.
         engine: What runs the network: ``torch``, ``openvino`` or ``onnx`` (ONNX Runtime); ``auto``
             measures where enough is to be predicted, and is PyTorch elsewhere.
-        precision: Number format; ``auto`` measures on the first tile.
-        tta: Predictions that are averaged: ``flip`` of every mirroring of the image, ``scale`` of
-            the image at each of ``scales``.
+        precision: Number format; ``auto`` measures on the first tile. ``int8`` is for OpenVINO and
+            a run that was quantised.
+        tta: Predictions that are averaged: ``flip`` of every mirroring of the image, ``rotate`` of
+            every quarter turn, ``scale`` of the image at each of ``scales``.
         scales: Sizes of the image for ``scale``, 1 being its own.
         gate: Whether a mask is emptied where the image's label says that it holds nothing; for
             image labels ``contains:NAME`` alone.
@@ -144,8 +145,8 @@ class PredictConfig(_Section):
     tile_px: Annotated[int, Field(ge=16)] = 1024
     mirror_px: Annotated[int, Field(ge=0)] = 32
     engine: Literal["auto", "torch", "openvino", "onnx"] = "auto"
-    precision: Precision = "auto"
-    tta: tuple[Literal["flip", "scale"], ...] = ()
+    precision: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
+    tta: tuple[Literal["flip", "rotate", "scale"], ...] = ()
     scales: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.71, 1.0, 1.41)
     gate: bool = False
     objects: Literal["components", "watershed"] = "components"

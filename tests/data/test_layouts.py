@@ -181,7 +181,7 @@ def _broken(table: Path, old: str, new: str) -> Dataset:
         ("fields/0.png", "nowhere.png", "manifest-file", "row 2, column roi"),
         (",val,", ",tune,", "manifest-split", "row 4, column split"),
         (",val,", ",,", "manifest-split", "row 4, column split"),
-        ("p0/1/scan.png", "p0/0/scan.png", "manifest-twice", "2 rows"),
+        ("p0/1/scan.png", "p0/0/scan.png", "manifest-twice", "scan.png 2 times"),
         ("image,mask", "picture,mask", "manifest-columns", "not image and mask"),
         ("drawn/2.png", "", "mask-missing", "no mask for scan.png"),
     ],
@@ -191,6 +191,38 @@ def test_a_manifest_is_refused_by_row(
 ) -> None:
     problems = {p.code: p.line() for p in _broken(table, old, new).problems if p.level == "refuse"}
     assert told in problems[code]
+
+
+def _several_channels(folder: Path, cell: str) -> Dataset:
+    rows = ["image,image_3,image_2,mask"]
+    for name in ("a", "b"):
+        for channel in range(3):
+            _save(folder / f"{name}_{channel:04d}.png", _noise(channel))
+        _save(folder / f"{name}_drawn.png", _disc(3, 3))
+        rows.append(f"{name}_0000.png,{name}_0002.png,{name}_0001.png,{name}_drawn.png")
+    (folder / "manifest.csv").write_text("\n".join(rows).replace("b_0002.png", cell) + "\n")
+    return find_cases(folder)
+
+
+def test_a_manifest_names_channels_in_files_of_their_own(tmp_path: Path) -> None:
+    found = _several_channels(tmp_path, "b_0002.png")
+    assert found.problems == ()
+    assert [case.name for case in found.cases] == ["a", "b"]
+    read = found.cases[0].read_image()
+    for channel, plane_YX in enumerate(read.array):
+        assert np.array_equal(plane_YX, _noise(channel))
+    assert check_dataset(tmp_path).channels == 3
+
+
+@pytest.mark.parametrize(
+    ("cell", "code"),
+    [("", "manifest-file"), ("c.png", "manifest-file"), ("a_0000.png", "manifest-twice")],
+)
+def test_a_row_that_lacks_a_channel_or_repeats_a_file_is_refused(
+    tmp_path: Path, cell: str, code: str
+) -> None:
+    found = _several_channels(tmp_path, cell)
+    assert code in {problem.code for problem in found.problems if problem.level == "refuse"}
 
 
 def test_a_table_of_other_columns_is_no_manifest(table: Path) -> None:

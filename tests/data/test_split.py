@@ -82,6 +82,58 @@ def test_a_sequence_is_cut_into_three_blocks_with_training_between(seed: int) ->
     assert (len(split.validation), len(split.test)) == (4, 6)
 
 
+def _learnt(split: Split, present: dict[str, set[int]]) -> set[int]:
+    return set().union(*(present[name] for name in split.train))
+
+
+@given(st.integers(0, 99), st.integers(14, 40), st.integers(1, 3), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_classes_at_the_ends_of_a_stack_or_in_one_image_only_stay_in_training(
+    seed: int, count: int, ends: int, sequence: bool
+) -> None:
+    cases = _single(count)
+    present: dict[str, set[int]] = {case.name: {0} for case in cases}
+    for index in range(ends):
+        present[cases[index].name] |= {1, index + 2}
+        present[cases[-1 - index].name] |= {20 + index}
+    split = split_cases(
+        cases,
+        seed=seed,
+        validation_share=0.15,
+        test_share=0.2,
+        sequence=sequence,
+        present={name: sorted(classes) for name, classes in present.items()},
+    )
+    assert _learnt(split, present) == set().union(*present.values())
+    assert split.validation
+    assert split.test
+    if sequence:
+        at = {case.name: index for index, case in enumerate(cases)}
+        for part in (split.validation, split.test):
+            assert at[part[-1]] - at[part[0]] == len(part) - 1
+        pairs = [(at[a], at[b]) for a in split.validation for b in split.test]
+        assert min(abs(a - b) for a, b in pairs) > 1
+
+
+def test_classes_in_every_image_change_no_split() -> None:
+    cases = _single(30)
+    shares = {"seed": 3, "validation_share": 0.2, "test_share": 0.2}
+    for sequence in (True, False):
+        known = {case.name: [0, 1] for case in cases}
+        assert split_cases(cases, **shares, sequence=sequence, present=known) == split_cases(
+            cases, **shares, sequence=sequence
+        )
+
+
+def test_a_class_of_a_single_image_beside_another_one_is_held_out_last() -> None:
+    cases = _cases(["a", "b", "c"])
+    present = {"c00": [0, 1], "c01": [0, 2], "c02": [0]}
+    split = split_cases(
+        cases, seed=0, validation_share=0.5, test_share=0.0, sequence=False, present=present
+    )
+    assert split.validation == ("c02",)
+
+
 def test_few_groups_leave_no_test() -> None:
     split = split_cases(_single(3), seed=0, validation_share=0.15, test_share=0.2, sequence=False)
     assert (len(split.train), len(split.validation), split.test) == (2, 1, ())

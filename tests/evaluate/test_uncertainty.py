@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy.ndimage import gaussian_filter
@@ -20,6 +20,7 @@ from maskwright.evaluate.overlap import count_confusion, counts_of, dice
 from maskwright.evaluate.uncertainty import (
     Agreement,
     Trust,
+    TrustSums,
     agreement,
     entropy,
     expected_dice,
@@ -241,3 +242,23 @@ def test_the_agreement_is_told_in_words(found, sentence):
 def test_what_is_no_distribution_or_no_mask_of_it_is_refused(probabilities, classes, code):
     with pytest.raises(DataError, match=code):
         trust(probabilities, classes)
+
+
+@given(seeds, st.integers(1, 3))
+@settings(max_examples=30, deadline=None)
+def test_trust_in_parts_is_that_of_the_whole_with_a_class_taken_away_too(seed: int, k: int) -> None:
+    generator = np.random.default_rng(seed)
+    p = generator.dirichlet((0.3,) * 4, (9, 11)).transpose(2, 0, 1).astype(np.float32)
+    classes = p.argmax(0)
+    parts = []
+    for rows in (slice(0, 4), slice(4, 9)):
+        sums = TrustSums.none(4)
+        sums.add(p[:, rows], classes[rows])
+        parts.append(sums.numbers())
+    found = TrustSums.of(np.sum(parts, axis=0).tolist())
+    emptied = np.where(classes == k, 0, classes)
+    for one, other in ((found, classes), (found.without(k), emptied)):
+        expected = trust(p, other)
+        assert one.trust().expected_dice == pytest.approx(expected.expected_dice, rel=1e-9)
+        assert one.trust().mean_entropy == pytest.approx(expected.mean_entropy, rel=1e-9)
+        assert one.trust().doubtful_share == expected.doubtful_share

@@ -12,6 +12,8 @@ import maskwright as mw
 from maskwright.config import DataConfig
 from maskwright.data.check import CheckReport, check_dataset
 from maskwright.data.files import find_images
+from maskwright.data.split import split_cases
+from maskwright.data.split_check import check_split
 from maskwright.io.registry import SUFFIXES, read_header, read_mask
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -45,8 +47,10 @@ SAID = {
     "hippocampus": ("1 image without a mask", "float32 (46), uint8 (14)",
                     "the largest values of the images differ widely: 139 to 1.433e+06"),
     "ct_organs": ("42 class numbers with gaps, up to 117", "a single image with a mask"),
-    "nuclei3d": ("a single image with a mask", "51 objects", "gaps in the numbers of 1 of 1"),
-    "nodule_patch": ("a single image with a mask", "values with fractions: 0.25, 0.5, 0.75"),
+    "nuclei3d": ("a single image with a mask", "51 objects", "gaps in the numbers of 1 of 1",
+                 "1 of 1 images are volumes without names of axes"),
+    "nodule_patch": ("a single image with a mask", "values with fractions: 0.25, 0.5, 0.75",
+                     "volumes without names of axes"),
 }  # fmt: skip
 if ".npy" not in SUFFIXES:  # stacks of pages and NumPy files cannot be read
     del SAID["nuclei3d"], SAID["nodule_patch"]
@@ -76,6 +80,21 @@ REMEDIES: dict[str, tuple[str, ...]] = {
     "nodule_patch": (SLICES, "data.soft=true"),
 }
 """What the refusals of the others tell to add."""
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_draw_of_slices_leaves_every_organ_to_learn_from(seed: int) -> None:
+    report = _report("ct_organs", slices=True)
+    split = split_cases(
+        report.cases,
+        seed=seed,
+        validation_share=0.15,
+        test_share=0.2,
+        sequence=report.sequence,
+        present=report.present,
+    )
+    assert split.test
+    assert check_split(split, report.cases, digests={}, present=report.present) == []
 
 
 @pytest.mark.parametrize("name", SAID)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ ORIGIN = np.array([-120.0, 33.5, 7.25])
 def _series(folder: Path, *, series: str = "1.2.826.0.1.3680043.2.1125.1", **options: Any) -> Path:
     """Write the volume slice by slice, under names that are not in the order of the slices."""
     turn, slope, intercept = options.get("turn", TURN), options.get("slope", 1), -1024
+    spoken = locale.setlocale(locale.LC_CTYPE)
     folder.mkdir(parents=True, exist_ok=True)
     for z, plane in enumerate(VALUES):
         image = SimpleITK.GetImageFromArray(plane[None])
@@ -53,6 +55,7 @@ def _series(folder: Path, *, series: str = "1.2.826.0.1.3680043.2.1125.1", **opt
         writer.KeepOriginalImageUIDOn()
         writer.SetFileName(str(folder / f"IM{(z * 5) % 6}.dcm"))
         writer.Execute(image)
+    locale.setlocale(locale.LC_CTYPE, spoken)  # GDCM leaves that of C behind, which is ASCII
     return folder
 
 

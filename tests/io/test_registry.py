@@ -51,7 +51,7 @@ def _code(path: Path) -> str:
 
 def test_suffixes_are_lower_case_with_a_dot() -> None:
     pictures = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff"}
-    assert {".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr"} == VOLUME_SUFFIXES
+    assert {".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr", ".dcm"} == VOLUME_SUFFIXES
     pictures |= {".ome.tif", ".ome.tiff", ".svs"}
     arrays = {".npy", ".npz", ".h5", ".hdf5", ".zarr", ".ome.zarr"}
     assert pictures | VOLUME_SUFFIXES | arrays == SUFFIXES

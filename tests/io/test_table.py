@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maskwright.errors import DataError, OutputError
-from maskwright.io.table import read_table, write_table
+from maskwright.io.table import read_table, write_long_table, write_table
 
 ROWS: list[dict[str, Any]] = [
     {"case": "a", "dice": 0.1 + 0.2, "n": 3, "empty": False},
@@ -177,3 +178,22 @@ def test_tables_that_are_not_strict_are_refused_with_the_line(
 def test_a_missing_table_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="table-not-readable"):
         read_table(tmp_path / "absent.csv")
+
+
+def test_a_table_of_many_rows_is_written_from_rows_that_are_made_as_they_are_needed(
+    tmp_path: Path,
+) -> None:
+    def rows() -> Iterator[dict[str, Any]]:
+        for n in range(70_000):
+            yield {"n": n, "x": 1 if n % 2 else 0.5, "only_late": n if n > 69_000 else None}
+
+    write_long_table(tmp_path / "a.parquet", rows)
+    read = _read_parquet(tmp_path / "a.parquet")
+    assert read.column("n").to_pylist() == list(range(70_000))
+    assert [str(field.type) for field in read.schema] == ["int64", "double", "int64"]
+    assert read.column("only_late").null_count == 69_001
+    write_long_table(tmp_path / "a.csv", rows)
+    lines = (tmp_path / "a.csv").read_text(encoding="utf-8").splitlines()
+    assert (lines[0], lines[1], lines[-1]) == ("n,x,only_late", "0,0.5,", "69999,1,69999")
+    with pytest.raises(OutputError, match="table-format"):
+        write_long_table(tmp_path / "a.json", rows)

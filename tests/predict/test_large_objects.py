@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import tracemalloc
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,7 @@ from maskwright.io.numbers import StoredNumbers
 from maskwright.io.source import ImageSource
 from maskwright.io.space import Geometry
 from maskwright.predict.large_measures import measure_large_objects
-from maskwright.predict.large_objects import (
-    LargeObjects,
-    Pixels,
-    find_large_objects,
-    near_each_other,
-)
+from maskwright.predict.large_objects import LargeObjects, find_large_objects, near_each_other
 from maskwright.predict.object_measures import ObjectMeasures, measure_objects
 from maskwright.predict.objects import certainty, find_objects
 from maskwright.predict.outlines import outlines
@@ -37,31 +31,31 @@ Block = tuple[slice, ...]
 
 @dataclass
 class Drawn:
-    """An image with what was predicted of it, that tells what is read of it."""
+    """An image with what was predicted of it."""
 
-    classes: NDArray[np.uint8]
-    certainty: NDArray[np.uint16] | None = None
-    interior: NDArray[np.bool_] | None = None
+    classes_S: NDArray[np.uint8]
+    certainty_S: NDArray[np.uint16] | None = None
+    interior_S: NDArray[np.bool_] | None = None
     pixels: NDArray[Any] | None = None
     spacing: tuple[float, ...] | None = None
     geometry: Geometry | None = None
-    read_px: list[int] = field(default_factory=list)
 
-    def read(self, block: Block) -> Pixels:
-        self.read_px.append(math.prod(part.stop - part.start for part in block))
-        return Pixels(
-            self.classes[block],
-            None if self.certainty is None else self.certainty[block],
-            None if self.interior is None else self.interior[block],
-        )
+    def classes(self, block: Block) -> NDArray[np.uint8]:
+        return self.classes_S[block].copy()
+
+    def certainty(self, block: Block) -> NDArray[np.uint16] | None:
+        return None if self.certainty_S is None else self.certainty_S[block]
+
+    def interior(self, block: Block) -> NDArray[np.bool_] | None:
+        return None if self.interior_S is None else self.interior_S[block]
 
     def found(self, steps: Sequence[int], most_px: int = 10**9, **options: Any) -> LargeObjects:
         return find_large_objects(
-            self.classes.shape,
-            self.read,
-            np.zeros(self.classes.shape, np.uint32),
+            self.classes_S.shape,
+            self,
+            np.zeros(self.classes_S.shape, np.uint32),
             spacing=self.spacing,
-            border=self.interior is not None,
+            border=self.interior_S is not None,
             most_px=most_px,
             steps=steps,
             **options,
@@ -69,9 +63,9 @@ class Drawn:
 
     def expected(self, **options: Any) -> NDArray[np.uint32]:
         return find_objects(
-            self.classes,
-            certainty_YX=self.certainty,
-            interior_YX=self.interior,
+            self.classes_S,
+            certainty_YX=self.certainty_S,
+            interior_YX=self.interior_S,
             spacing=self.spacing,
             **options,
         )
@@ -179,7 +173,7 @@ def test_arms_that_join_in_a_later_block_are_one_object_with_the_number_of_the_f
 
 def measured(drawn: Drawn, found: LargeObjects, **options: Any) -> ObjectMeasures:
     options = {"most_px": 10**9, "band_bytes": 300, **options}
-    return measure_large_objects(found, drawn.read, drawn.source, **options)
+    return measure_large_objects(found, drawn, drawn.source, **options)
 
 
 @given(st.integers(0, 10**6), st.sampled_from((2, 3)), st.booleans(), st.integers(2, 25))
@@ -193,7 +187,7 @@ def test_measures_and_outlines_are_those_of_the_whole_array(
         drawn.geometry = Geometry((0.7, 0.7, 2.0), (-100.0, 30.0, 5.0), turn)
     found = drawn.found((step,) * axes, method="watershed")
     numbers = whole(found)
-    expected = measure_objects(numbers, drawn.classes, drawn.image, drawn.certainty)
+    expected = measure_objects(numbers, drawn.classes_S, drawn.image, drawn.certainty_S)
     drawings: dict[int, Any] = {}
     result = measured(drawn, found, steps=(step + 1,) * axes, on_outline=drawings.__setitem__)
     assert list(result.columns) == list(expected.columns) or not found.count
@@ -206,7 +200,7 @@ def test_measures_and_outlines_are_those_of_the_whole_array(
     assert dict(sorted(drawings.items())) == (outlines(numbers) if axes == 2 else {})
 
 
-def test_what_is_too_large_for_the_memory_stays_whole_and_has_no_shape() -> None:
+def test_what_is_too_large_for_the_memory_stays_whole_without_a_shape() -> None:
     classes = np.zeros((60, 80), np.uint8)
     grid = np.indices(classes.shape)
     for y, x in ((20, 20), (20, 40), (20, 60)):
@@ -220,45 +214,53 @@ def test_what_is_too_large_for_the_memory_stays_whole_and_has_no_shape() -> None
     drawings: dict[int, Any] = {}
     result = measured(drawn, found, most_px=1000, on_outline=drawings.__setitem__)
     assert np.isnan(result.columns["solidity"]).tolist() == [True, False, False]
-    assert sorted(drawings) == [2, 3]
+    assert dict(sorted(drawings.items())) == outlines(whole(found))
+    measured(drawn, found, most_px=100, on_outline=drawings.__setitem__)
+    assert drawings[1] == []
     assert result.columns["area_px"][0] == (whole(found) == 1).sum()
 
 
-def test_memory_is_that_of_a_block_whatever_the_size_of_the_image(tmp_path: Path) -> None:
+class Discs:
     """Rows of discs that touch in pairs, drawn where they are read: the image is nowhere."""
-    largest: list[int] = []
 
-    def classes_of(block: Block) -> NDArray[np.uint8]:
+    def __init__(self) -> None:
+        self.largest = 0
+
+    def classes(self, block: Block) -> NDArray[np.uint8]:
         y, x = np.ogrid[block]
+        self.largest = max(self.largest, y.size * x.size)
         across = np.minimum(np.abs(x % 256 - 80), np.abs(x % 256 - 160))
         return ((y % 192 - 96) ** 2 + across**2 <= 48**2).astype(np.uint8)
 
-    def read(block: Block) -> Pixels:
-        classes = classes_of(block)
-        largest.append(classes.size)
-        return Pixels(classes, np.full(classes.shape, 60_000, np.uint16))
+    def certainty(self, block: Block) -> NDArray[np.uint16]:
+        return np.full([part.stop - part.start for part in block], 60_000, np.uint16)
 
+    def interior(self, block: Block) -> None:
+        return None
+
+
+def test_memory_is_that_of_a_block_whatever_the_size_of_the_image(tmp_path: Path) -> None:
+    discs = Discs()
     peaks = []
     for height in (960, 2880):
         size = (height, 1024)
         source = ImageSource(
             Path("drawn"), (1, *size), np.dtype(np.uint8), None, None,
-            lambda block: classes_of(block)[None], lazy=True, chunks=None,
+            lambda block: discs.classes(block)[None], lazy=True, chunks=None,
         )  # fmt: skip
         tracemalloc.start()
         stored = StoredNumbers(tmp_path / "numbers.zarr", size)
-        found = find_large_objects(size, read, stored, method="watershed", most_px=1 << 21)
+        found = find_large_objects(size, discs, stored, method="watershed", most_px=1 << 21)
         with StoredPolygons(tmp_path / "polygons", found.count) as polygons:
             result = measure_large_objects(
-                found, read, source, most_px=1 << 21, band_bytes=1 << 22, on_outline=polygons.put
+                found, discs, source, most_px=1 << 21, band_bytes=1 << 22, on_outline=polygons.put
             )
             assert polygons.get(found.count)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert found.count == height // 192 * 8
-        assert (
-            result.columns["area_px"].sum() == classes_of((slice(0, height), slice(0, 1024))).sum()
-        )
-    assert max(largest) <= 1 << 20
+        whole_YX = Discs().classes((slice(0, height), slice(0, 1024)))
+        assert result.columns["area_px"].sum() == whole_YX.sum()
+    assert discs.largest <= 1 << 20
     assert peaks[1] < 1.3 * peaks[0]
-    assert peaks[1] < 40 * max(largest)
+    assert peaks[1] < 40 * discs.largest

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from matplotlib.path import Path as Line
 
-from maskwright.predict.outlines import Ring, outlines
+from maskwright.predict.outlines import Ring, large_outline, outlines
 
 
 def area(ring: Ring) -> float:
@@ -41,6 +41,18 @@ def test_polygons_cover_the_pixels_of_their_object_and_no_other(objects: np.ndar
             for ring in (outer, *holes):
                 assert ring[0] == ring[-1]
                 assert len(set(ring)) == len(ring) - 1 >= 4  # no corner twice
+
+
+@given(st.integers(0, 10**6), st.integers(1, 9))
+@settings(max_examples=150, deadline=None)
+def test_an_outline_from_strips_is_that_of_the_whole(seed: int, rows: int) -> None:
+    generator = np.random.default_rng(seed)
+    mask = generator.random(generator.integers(1, 20, 2)) < generator.uniform(0.3, 1)
+    height, width = mask.shape
+    found = large_outline(mask.__getitem__, height, width, rows=rows, most=10**6)
+    assert found == outlines(mask.astype(np.uint8)).get(1, [])
+    edges = sum(len(corners) for polygon in found for corners in polygon)
+    assert large_outline(mask.__getitem__, height, width, rows=rows, most=edges // 8) == []
 
 
 def test_parts_that_meet_at_a_corner_are_polygons_of_their_own() -> None:

@@ -42,7 +42,7 @@ def _prepared(folder: Path) -> tuple[Job, NetworkFiles, Case]:
     network = open_network(run, asked)
     threads = torch.get_num_threads()
     job = Job.of(Lease.begin(out), network, asked, (30, 40), threads, (), None)
-    files = NetworkFiles.of(run, str(folder), say(network.predictor, 2))
+    files = NetworkFiles.of(run, say(network.predictor, 2))
     return job, files, Case("a", (image,), out / "a.tif", (30, 40), network.predictor.rule)
 
 

@@ -157,7 +157,7 @@ def test_objects_of_a_streamed_image_are_those_of_one_in_memory(
 def test_objects_of_a_streamed_volume_lie_in_place(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", dims=3)
     place = Geometry((0.8, 0.8, 2.0), (-120.0, -90.0, 40.0), tuple(map(tuple, np.eye(3).tolist())))
-    drawn = draw_cells((40, 70, 80), 25, 11).astype(np.float32)
+    drawn = draw_cells((30, 60, 60), 16, 10).astype(np.float32)
     write_array("MetaImage", tmp_path / "scan.mha", drawn, place)
     memory = least_memory(run, tmp_path / "scan.mha", 48)
     for name, most in (("streamed", memory), ("whole", None)):
@@ -166,7 +166,7 @@ def test_objects_of_a_streamed_volume_lie_in_place(tmp_path: Path) -> None:
             settings=_CUT,
         )  # fmt: skip
     rows = check_same(tmp_path / "streamed", tmp_path / "whole", "scan.mha")
-    assert len(rows) > 8
+    assert len(rows) > 5
     found, expected = (table(tmp_path / name / "candidates.csv") for name in ("streamed", "whole"))
     assert [row["seriesuid"] for row in found] == [row["seriesuid"] for row in expected]
     for axis in "XYZ":
@@ -201,13 +201,7 @@ def test_an_image_whose_label_says_that_nothing_is_there_has_no_objects(
 
 @pytest.mark.parametrize(
     "at",
-    [
-        "*/journal/*",
-        "*/polygons",
-        "*/objects/*.geojson",
-        "*/objects/*.jsonl",
-        "*/.predictions.*.json",
-    ],
+    ["*/polygons", "*/objects/*.jsonl", "*/.predictions.*.json"],
 )
 def test_after_a_kill_the_same_objects_are_found(at: str, cells: Path, tmp_path: Path) -> None:
     run, out = make_run(tmp_path / "run"), tmp_path / "out"
@@ -240,4 +234,5 @@ def test_an_object_beyond_the_memory_is_named(tmp_path: Path) -> None:
     rows = table(tmp_path / "out" / "objects.csv")
     assert [row["solidity"] for row in rows] == ["", "1.0"]
     features = json.loads((tmp_path / "out" / "objects" / "large.geojson").read_text())["features"]
-    assert [feature["properties"]["name"] for feature in features] == ["2"]
+    assert [feature["properties"]["name"] for feature in features] == ["1", "2"]
+    assert "solidity" not in features[0]["properties"]["measurements"]

@@ -254,7 +254,7 @@ def test_the_command_takes_levels_averages_and_gates(images: Path, tmp_path: Pat
     assert names >= {"levels", "image_labels.csv", "predictions.json"}
     # Two levels and the prediction, although the prediction is an average.
     assert Image.open(tmp_path / "out" / "levels" / "a.png").size[0] == 3 * (4 * 90 + 3 * 8)
-    with pytest.raises(mw.MaskwrightError, match=r"flip, scale, flip,scale or none.*predict-tta"):
+    with pytest.raises(mw.MaskwrightError, match=r"flip, rotate, scale.*predict-tta"):
         CliRunner().invoke(app, [*command, "--tta", "flop"], catch_exceptions=False)
 
 

@@ -1,4 +1,4 @@
-"""The command that writes networks in other formats."""
+"""The commands that write networks in other formats."""
 
 from __future__ import annotations
 
@@ -61,3 +61,29 @@ def export(
         return
     typer.echo(", ".join(str(path) for path in done.files))
     typer.echo(done.verification.sentence())
+
+
+@app.command()
+def quantise(
+    run: Annotated[Path, typer.Argument(help="Run folder.", show_default=False)],
+    data: Annotated[
+        Path | None, typer.Option(help="Where its images are, if they were moved.")
+    ] = None,
+    tiles: Annotated[
+        int, typer.Option(min=1, max=1000, help="Tiles of training images to measure ranges on.")
+    ] = 128,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Add the network in 8-bit integers to a run, and measure the Dice that it loses.
+
+    Example: maskwright quantise runs/cells
+    """
+    from maskwright.workflow.quantising import quantise as run_quantise
+
+    with listening(quiet) as events:
+        made = run_quantise(run, data=data, tiles=tiles, events=events)
+    if as_json:
+        print_json(made.to_json())
+        return
+    typer.echo("\n".join(made.sentences()))

@@ -151,8 +151,8 @@ def predict(
     tta: Annotated[
         str | None,
         typer.Option(
-            metavar="flip|scale|flip,scale|none",
-            help="Average over mirrorings and sizes of the image.",
+            metavar="flip,rotate,scale|none",
+            help="Average over mirrorings, quarter turns and sizes of the image; any of the three.",
             show_default="as in the run",
         ),
     ] = None,
@@ -193,6 +193,13 @@ def predict(
     table: Annotated[
         str, typer.Option(metavar="csv|parquet", help="Form of the table of --objects.")
     ] = "csv",
+    mask_format: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|png|tiff|nifti|mha|nrrd|zarr|dicom-seg",
+            help="File format of the masks; auto takes that of the image, NIfTI for DICOM series.",
+        ),
+    ] = "auto",
     settings: Settings = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks.")] = False,
     resume: Annotated[
@@ -245,6 +252,7 @@ def predict(
             engine=engine,
             objects=objects,
             table=table,
+            mask_format=mask_format,
             settings=tuple(settings or ()),
             overwrite=overwrite,
             resume=resume,

@@ -14,8 +14,11 @@ from maskwright.data.object_folders import read_objects
 from maskwright.data.slices import read_slice
 from maskwright.errors import DataError
 from maskwright.io.channels import read_channels
+from maskwright.io.dicom import is_segmentation
+from maskwright.io.dicom_seg import placed_on
 from maskwright.io.image import Image
 from maskwright.io.registry import mask_suffix, read_mask
+from maskwright.io.source import open_source
 
 
 @dataclass(frozen=True)
@@ -131,5 +134,13 @@ class Case:
 
     def _read(self, path: Path) -> Image:
         if self.z is None:
-            return read_mask(path)
-        return read_slice(lambda paths: read_mask(paths[0]), (path,), self.z)
+            return self._placed(path)
+        return read_slice(lambda paths: self._placed(paths[0]), (path,), self.z)
+
+    def _placed(self, path: Path) -> Image:
+        """A mask, of a DICOM-SEG with the slices of the image that it leaves out."""
+        mask = read_mask(path)
+        if not is_segmentation(path):
+            return mask
+        image = open_source(self.image)
+        return placed_on(mask, image.shape[1:], image.geometry)

@@ -7,18 +7,23 @@ r"""A table that names images, their masks and what is known of them.
     scans/b.png,drawn/b.png,ill,patient 2,test,fields/b.png
 
 Only the first two columns are needed. Paths are relative to the file, which is called
-``manifest.csv`` where a folder is given.
+``manifest.csv`` where a folder is given. Where the channels of an image are in files of their own,
+the columns ``image_2``, ``image_3`` … name the further ones, in this order::
+
+    image,image_2,mask
+    scans/a_t1.nii.gz,scans/a_t2.nii.gz,drawn/a.nii.gz
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from maskwright.data.case import Case
+from maskwright.data.naming import channel_core
 from maskwright.data.problem import Problem, listed
 from maskwright.errors import DataError
 from maskwright.io.registry import image_stem
@@ -38,6 +43,7 @@ PARTS: Mapping[str, str] = {
 """What may be written in the column ``split``, and the part that it means."""
 
 _FILES = ("image", "mask", "roi")
+_CHANNEL = re.compile(r"image_([2-9]|[1-9][0-9])")
 _LONGEST_HEADER = 10_000
 _COLUMNS = (*_FILES, "image_label", "group", "split")
 
@@ -102,12 +108,13 @@ def read_manifest(path: Path, problems: list[Problem], *, skip: bool) -> tuple[l
             )
         )
         return [], False
-    others = sorted(columns - set(_COLUMNS))
+    channels = sorted(filter(_CHANNEL.fullmatch, columns), key=lambda name: int(name[6:]))
+    others = sorted(columns - {*_COLUMNS, *channels})
     if others:
         problems.append(
             Problem("manifest-columns", "skip", str(path), f"columns {listed(others)}", "")
         )
-    table = _Table(path, problems)
+    table = _Table(path, problems, channels)
     cases = [case for n, row in enumerate(rows, start=2) if (case := table.case(n, row))]
     table.check_repeats(cases)
     if any(row.get("split") for row in rows):
@@ -118,26 +125,34 @@ def read_manifest(path: Path, problems: list[Problem], *, skip: bool) -> tuple[l
 class _Table:
     """Turns rows into cases and tells what is wrong with them."""
 
-    def __init__(self, path: Path, problems: list[Problem]) -> None:
+    def __init__(self, path: Path, problems: list[Problem], channels: Sequence[str]) -> None:
         self._path = path
         self._problems = problems
+        self._channels = channels
 
     def case(self, number: int, row: Mapping[str, str]) -> Case | None:
         """The case of a row, ``None`` where a file is missing."""
-        files = {column: self._file(number, column, row.get(column, "")) for column in _FILES}
+        columns = (*_FILES, *self._channels)
+        files = {column: self._file(number, column, row.get(column, "")) for column in columns}
         image = files["image"]
-        if not row["image"]:
-            self._refuse("file", number, "image", "an empty cell", "name the image")
-        if image is None or any(row.get(c) and files[c] is None for c in _FILES):
+        for column in ("image", *self._channels):
+            if not row[column]:
+                self._refuse("file", number, column, "an empty cell", "name the image")
+        more = tuple(file for file in (files[c] for c in self._channels) if file is not None)
+        if len(more) < len(self._channels):
+            return None
+        if image is None or any(row.get(c) and files[c] is None for c in columns):
             return None
         split = row.get("split", "")
         if split and split.lower() not in PARTS:
             self._refuse("split", number, "split", repr(split), "write train, validation or test")
+        name = image_stem(image)
         return Case(
-            image_stem(image),
+            (channel_core(name) if more else "") or name,
             image,
             files["mask"],
             row.get("group", ""),
+            more,
             roi=files["roi"],
             image_label=row.get("image_label", ""),
             part=PARTS.get(split.lower(), ""),
@@ -157,7 +172,7 @@ class _Table:
 
     def check_repeats(self, cases: list[Case]) -> None:
         """Refuse an image that two rows name."""
-        rows = Counter(case.image.resolve() for case in cases)
+        rows = Counter(path.resolve() for case in cases for path in (case.image, *case.more))
         for image, times in rows.items():
             if times > 1:
                 self._problems.append(
@@ -165,8 +180,8 @@ class _Table:
                         "manifest-twice",
                         "refuse",
                         str(self._path),
-                        f"{times} rows with the image {image.name}",
-                        "keep one row for each image",
+                        f"the image {image.name} {times} times",
+                        "name each image once",
                     )
                 )
 

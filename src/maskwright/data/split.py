@@ -14,11 +14,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-
 from maskwright.data.case import Case
+from maskwright.data.drawing import Wanted, draw_groups
 from maskwright.data.naming import natural_key
 from maskwright.data.problem import listed
 from maskwright.errors import DataError
@@ -29,6 +29,8 @@ FEWEST_GROUPS_FOR_TEST = 4
 
 PARTS = ("train", "validation", "test")
 """Names of the parts."""
+
+_UNKNOWN: Mapping[str, Sequence[int]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,9 @@ def split_cases(
     validation_share: float,
     test_share: float,
     sequence: bool,
+    present: Mapping[str, Sequence[int]] = _UNKNOWN,
 ) -> Split:
-    """Divide cases by group.
+    """Divide cases by group, so that every class is in training where that can be.
 
     Args:
         cases: In natural order.
@@ -66,6 +69,7 @@ def split_cases(
         validation_share: Wanted share of the cases for validation; at least one group.
         test_share: Wanted share for the test; none with fewer than four groups.
         sequence: Whether the cases are slices of a stack, which are cut into blocks.
+        present: Case name → classes in its mask; none are known by default.
 
     Returns:
         The parts, in the order of the cases.
@@ -87,23 +91,27 @@ def split_cases(
             found=f"{len(groups)} ({listed(list(groups))})",
             remedy="add images of other subjects, or set group_by=.* to let each image stand alone",
         )
-    order = list(groups)
-    random = np.random.default_rng(seed)
-    if sequence:
-        order = order[::-1] if random.integers(2) else order
-    else:
-        order = [order[i] for i in random.permutation(len(order))]
     test_wanted = test_share * len(cases) if len(groups) >= FEWEST_GROUPS_FOR_TEST else 0.0
-    # One group is kept for validation and one for training, whatever the shares.
-    test = _take(order, groups, test_wanted, len(groups) - 2, at_least=int(test_wanted > 0))
-    rest = order[len(test) :]
-    # From the other end: in a sequence, test and validation do not touch.
-    validation = _take(rest[::-1], groups, validation_share * len(cases), len(rest) - 1, at_least=1)
-    return _split_of_groups(cases, set(validation), set(test))
+    classes: dict[str, set[int]] = defaultdict(set)
+    for case in cases:
+        classes[case.group] |= set(present.get(case.name, ()))
+    wanted = Wanted(validation_share * len(cases), test_wanted)
+    validation, test = draw_groups(groups, classes, wanted, seed=seed, sequence=sequence)
+    return Split(
+        tuple(case.name for case in cases if case.group not in validation | test),
+        tuple(case.name for case in cases if case.group in validation),
+        tuple(case.name for case in cases if case.group in test),
+    )
 
 
 def read_split(
-    path: Path, cases: Sequence[Case], *, seed: int, validation_share: float, sequence: bool
+    path: Path,
+    cases: Sequence[Case],
+    *,
+    seed: int,
+    validation_share: float,
+    sequence: bool,
+    present: Mapping[str, Sequence[int]] = _UNKNOWN,
 ) -> Split:
     """The split that a person wrote down as JSON.
 
@@ -116,6 +124,7 @@ def read_split(
         seed: Seed of the draw.
         validation_share: Wanted share of ``train`` for validation.
         sequence: Whether the cases are slices of a stack.
+        present: Case name → classes in its mask, which validation should leave in ``train``.
 
     Returns:
         The parts, in the order of the cases.
@@ -153,11 +162,18 @@ def read_split(
         seed=seed,
         validation_share=validation_share,
         sequence=sequence,
+        present=present,
     )
 
 
 def split_by_parts(
-    cases: Sequence[Case], *, seed: int, validation_share: float, sequence: bool, subject: str
+    cases: Sequence[Case],
+    *,
+    seed: int,
+    validation_share: float,
+    sequence: bool,
+    subject: str,
+    present: Mapping[str, Sequence[int]] = _UNKNOWN,
 ) -> Split | None:
     """The split that the cases themselves name, as those of a manifest do.
 
@@ -167,6 +183,7 @@ def split_by_parts(
         validation_share: Wanted share of ``train`` for validation, where no case is for it.
         sequence: Whether the cases are slices of a stack.
         subject: Where the parts are written, for messages.
+        present: Case name → classes in its mask, which validation should leave in ``train``.
 
     Returns:
         The parts, or ``None`` where no case names one.
@@ -189,6 +206,7 @@ def split_by_parts(
         seed=seed,
         validation_share=validation_share,
         sequence=sequence,
+        present=present,
     )
 
 
@@ -200,6 +218,7 @@ def _completed(
     seed: int,
     validation_share: float,
     sequence: bool,
+    present: Mapping[str, Sequence[int]],
 ) -> Split:
     """The split of named parts; without validation, it is drawn from training."""
     if not parts["train"]:
@@ -214,7 +233,12 @@ def _completed(
         named = set(parts["train"])
         own = [case for case in cases if case.name in named]
         drawn = split_cases(
-            own, seed=seed, validation_share=validation_share, test_share=0.0, sequence=sequence
+            own,
+            seed=seed,
+            validation_share=validation_share,
+            test_share=0.0,
+            sequence=sequence,
+            present=present,
         )
         parts["train"], parts["validation"] = list(drawn.train), list(drawn.validation)
     return Split(*(tuple(parts[part]) for part in PARTS))
@@ -246,29 +270,6 @@ def _by_group(cases: Sequence[Case]) -> dict[str, int]:
     for case in sorted(cases, key=lambda case: natural_key(case.name)):
         groups[case.group] += 1
     return dict(groups)
-
-
-def _take(
-    order: list[str], groups: Mapping[str, int], wanted: float, at_most: int, *, at_least: int
-) -> list[str]:
-    """The first groups whose cases together come nearest to the wanted number."""
-    taken: list[str] = []
-    total = 0
-    for group in order[:at_most]:
-        nearer = abs(total + groups[group] - wanted) < abs(total - wanted)
-        if len(taken) >= at_least and not nearer:
-            break
-        taken.append(group)
-        total += groups[group]
-    return taken
-
-
-def _split_of_groups(cases: Sequence[Case], validation: set[str], test: set[str]) -> Split:
-    return Split(
-        tuple(case.name for case in cases if case.group not in validation | test),
-        tuple(case.name for case in cases if case.group in validation),
-        tuple(case.name for case in cases if case.group in test),
-    )
 
 
 def _read_lists(path: Path) -> dict[str, list[str]]:

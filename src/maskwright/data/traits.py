@@ -56,6 +56,7 @@ class Traits:
         self._largest: list[float] = []
         self._expanded = 0
         self._alpha = 0
+        self._implied = 0
         self._means_C: list[NDArray[np.float64]] = []
         self._images = 0
         self._brighter: list[bool] = []
@@ -71,6 +72,8 @@ class Traits:
         grey = is_grey(image.array)
         self._expanded += image.channels == 3 and not case.more and grey
         self._alpha += image.alpha
+        if len(image.size) == 3 and image.axes_implied:
+            self._implied += 1
         if image.channels == 3 and not case.more and not grey:
             self._means_C.append(_sampled(image.array).mean(1, dtype=np.float64))
 
@@ -108,6 +111,7 @@ class Traits:
         for number, meaning in (
             (self._expanded, "grey, stored in three equal channels"),
             (self._alpha, "stored with an alpha channel, which is left out"),
+            (self._implied, "volumes without names of axes, read as depth × height × width"),
         ):
             if number:
                 found.append(f"{number} of {self._images} images are {meaning}")

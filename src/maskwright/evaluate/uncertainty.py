@@ -8,7 +8,7 @@ annotated images how far it can be trusted.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -186,8 +186,10 @@ class TrustSums:
     """What :func:`trust` sums over pixels, for images that come part by part.
 
     Args:
-        expected_KK: Sum of the probabilities of each class over the pixels of each predicted one.
         pixels_K: Pixels of each predicted class.
+        inside_K: Sum of the probabilities of each class over its predicted pixels.
+        background_K: Sum of the probabilities of the first class over the same pixels.
+        total_K: Sum of the probabilities of each class over all pixels.
         log_empty_K: Logarithm of the chance that no pixel is of the class.
         entropy: Sum of the pixels' entropies.
         doubtful: Pixels whose winning class has less than 0.75.
@@ -199,12 +201,14 @@ class TrustSums:
         ...     sums.add(p[:, part], p[:, part].argmax(0))
         >>> sums.trust() == trust(p, p.argmax(0))
         True
-        >>> TrustSums.total([sums.numbers()], 2).trust() == sums.trust()
+        >>> TrustSums.of(sums.numbers()).trust() == sums.trust()
         True
     """
 
-    expected_KK: NDArray[np.float64]
     pixels_K: NDArray[np.float64]
+    inside_K: NDArray[np.float64]
+    background_K: NDArray[np.float64]
+    total_K: NDArray[np.float64]
     log_empty_K: NDArray[np.float64]
     entropy: float = 0.0
     doubtful: float = 0.0
@@ -212,7 +216,7 @@ class TrustSums:
     @staticmethod
     def none(classes: int) -> TrustSums:
         """The sums of no pixel."""
-        return TrustSums(np.zeros((classes, classes)), np.zeros(classes), np.zeros(classes))
+        return TrustSums(*np.zeros((5, classes)))
 
     def add(
         self,
@@ -226,48 +230,43 @@ class TrustSums:
         for block, kept, p_KN in distribution_blocks(probabilities_KYX, valid):
             ids_N = np.ravel(classes_YX)[block]
             ids_N = class_ids(ids_N if kept is None else ids_N[kept], classes, "predicted classes")
+            of_winner_N = np.take_along_axis(p_KN, ids_N[None], 0)[0]
             self.pixels_K += np.bincount(ids_N, minlength=classes)
-            self.expected_KK += [np.bincount(ids_N, p_N, classes) for p_N in p_KN]
+            self.inside_K += np.bincount(ids_N, of_winner_N, classes)
+            self.background_K += np.bincount(ids_N, p_KN[0], classes)
+            self.total_K += p_KN.sum(1)
             self.log_empty_K += [_log_empty(p_N) for p_N in p_KN]
             self.entropy += float(_entropy(p_KN).sum())
             self.doubtful += int(np.count_nonzero(p_KN.max(0) < DOUBTFUL_BELOW))
 
     def without(self, k: int) -> TrustSums:
         """The same where the pixels of a predicted class had been background."""
-        expected_KK, pixels_K = self.expected_KK.copy(), self.pixels_K.copy()
-        for sums in (expected_KK.T, pixels_K):
-            sums[0] += sums[k]
-            sums[k] = 0
-        return replace(self, expected_KK=expected_KK, pixels_K=pixels_K)
+        pixels_K, inside_K = self.pixels_K.copy(), self.inside_K.copy()
+        pixels_K[0] += pixels_K[k]
+        inside_K[0] += self.background_K[k]
+        pixels_K[k] = inside_K[k] = 0
+        return replace(self, pixels_K=pixels_K, inside_K=inside_K)
 
     def numbers(self) -> list[float]:
-        """All sums in a row, K² + 2 K + 2 of them, which may be added to those of other pixels."""
-        sums = (self.expected_KK.ravel(), self.pixels_K, self.log_empty_K)
+        """All sums in a row, 5 K + 2 of them, which may be added to those of other pixels."""
+        sums = (self.pixels_K, self.inside_K, self.background_K, self.total_K, self.log_empty_K)
         return [*np.concatenate(sums).tolist(), self.entropy, self.doubtful]
 
     @staticmethod
-    def total(parts: Iterable[Sequence[float]], classes: int) -> TrustSums:
-        """The sums over all parts of an image, each as :meth:`numbers` gave it."""
-        total = np.zeros(classes * classes + 2 * classes + 2)
-        for part in parts:
-            total += part
-        matrix, pixels_K, log_empty_K, rest = np.split(
-            total, np.cumsum((classes * classes, classes, classes))
-        )
-        entropy, doubtful = rest.tolist()
-        return TrustSums(matrix.reshape(classes, classes), pixels_K, log_empty_K, entropy, doubtful)
+    def of(numbers: Sequence[float]) -> TrustSums:
+        """The sums in a row as :meth:`numbers` gives it."""
+        *sums, entropy, doubtful = numbers
+        pixels_K, inside_K, background_K, total_K, log_empty_K = np.reshape(sums, (5, -1))
+        return TrustSums(pixels_K, inside_K, background_K, total_K, log_empty_K, entropy, doubtful)
 
     def trust(self) -> Trust:
         """What :func:`trust` says of these pixels."""
         pixels, classes = float(self.pixels_K.sum()), self.pixels_K.size
         if not pixels:
             return Trust((math.nan,) * classes, math.nan, math.nan)
-        sums = (self.pixels_K, self.expected_KK.diagonal(), self.expected_KK.sum(1))
+        sums = zip(self.pixels_K, self.inside_K, self.total_K, self.log_empty_K, strict=True)
         return Trust(
-            tuple(
-                _expected_dice(*(float(value) for value in values))
-                for values in zip(*sums, self.log_empty_K, strict=True)
-            ),
+            tuple(_expected_dice(*(float(value) for value in values)) for values in sums),
             self.entropy / pixels,
             self.doubtful / pixels,
         )

@@ -12,7 +12,7 @@ Three whose first is at most 4 long may be channels as well as slices: they are 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ class Layout:
     Args:
         space: Positions of (Z,) Y and X.
         channel: Position of the channels, or ``None``.
+        implied: Whether no axis has a name, so that this follows from their number and length. It
+            takes no part in equality.
 
     Example:
         >>> Layout((1, 2), 0).shape_of((3, 40, 50))
@@ -43,6 +45,7 @@ class Layout:
 
     space: tuple[int, ...]
     channel: int | None = None
+    implied: bool = field(default=False, repr=False, compare=False)
 
     def shape_of(self, stored: Sequence[int]) -> tuple[int, ...]:
         """The lengths of the kept axes, channels first."""
@@ -142,15 +145,17 @@ def unnamed_layout(shape: Sequence[int], path: Path, *, labels: bool, naming: st
     axes = tuple(range(start, count))
     found = f"the shape {' × '.join(map(str, shape)) or 'of a single number'}"
     if len(axes) == 2 or (labels and len(axes) == 3 and all(n == 1 for n in shape[:start])):
-        return Layout(axes)
+        return Layout(axes, implied=True)
     if labels or len(axes) not in (3, 4):
         remedy = "save one channel and one time point, without further axes"
         raise _unfit(path, found, remedy, labels=labels)
     first, last = shape[start] <= MOST_COLOURS, shape[-1] <= MOST_COLOURS
     if len(axes) == 3 and not first:
-        return Layout(axes[:2], axes[2]) if last else Layout(axes)
+        layout = Layout(axes[:2], axes[2]) if last else Layout(axes)
+        return replace(layout, implied=True)
     if len(axes) == 4 and first != last:
-        return Layout(axes[1:], axes[0]) if first else Layout(axes[:3], axes[3])
+        layout = Layout(axes[1:], axes[0]) if first else Layout(axes[:3], axes[3])
+        return replace(layout, implied=True)
     raise refusal(
         "axes-ambiguous",
         path,

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +28,11 @@ from maskwright.io.volume import simpleitk, voxel_dtype
 
 _SERIES, _POSITION, _ORIENTATION = "0020|000e", "0020|0032", "0020|0037"
 _INDEX = "dicomdir"
+_START_BYTES = 400
+# Tag 0002,0002 (Media Storage SOP Class UID): Segmentation and Label Map Segmentation Storage.
+_SEGMENTATION = re.compile(
+    rb"\x02\x00\x02\x00UI..1\.2\.840\.10008\.5\.1\.4\.1\.1\.66\.[47](?![\d.])", re.S
+)
 _MOST_UNEVEN = 0.2  # of the distance of slices; positions are often rounded to 0.1 mm
 _MOST_SHIFTED = 0.05  # of a pixel, between the first slice and the last
 
@@ -40,12 +46,50 @@ def is_dicom(folder: Path) -> bool:
     """
     try:
         with os.scandir(folder) as entries:
-            first = min(
-                (e.name for e in entries if e.is_file() and _is_visible(e.name)), default=""
-            )
+            names = sorted(e.name for e in entries if e.is_file() and _is_visible(e.name))
     except OSError:
         return False
-    return bool(first) and _begins_as_dicom(Path(folder) / first)
+    for name in names:
+        # A mask of the series may lie among its slices, and some masks alone are no series.
+        if not is_segmentation(Path(folder) / name):
+            return _begins_as_dicom(Path(folder) / name)
+    return False
+
+
+def is_segmentation(file: Path) -> bool:
+    """Whether a file is a DICOM-SEG, by its first bytes.
+
+    Example:
+        >>> is_segmentation(Path("no such file"))
+        False
+    """
+    try:
+        with open(file, "rb") as stream:
+            start = stream.read(_START_BYTES)
+    except OSError:
+        return False
+    return start[128:132] == b"DICM" and _SEGMENTATION.search(start) is not None
+
+
+@dataclass(frozen=True)
+class Series:
+    """The slices of a series.
+
+    Args:
+        files: Their files, in the order of their places.
+        size: ``(Z, Y, X)`` in pixels, or ``(Y, X)`` for a single file without a position.
+        spacing_mm: Pixel size along these axes.
+        geometry: Place in space; ``None`` for a single file without a position.
+        dtype: Data type of the values.
+        channels: Number of channels.
+    """
+
+    files: tuple[Path, ...]
+    size: tuple[int, ...]
+    spacing_mm: tuple[float, ...]
+    geometry: Geometry | None
+    dtype: np.dtype[Any]
+    channels: int
 
 
 def open_dicom(path: Path, labels: bool = False) -> StoredArray:
@@ -66,28 +110,8 @@ def open_dicom(path: Path, labels: bool = False) -> StoredArray:
 
     Source: DICOM PS3.3 C.7.6.2 (Image Plane), read by GDCM.
     """
-    files = [
-        path / name
-        for name in sorted(os.listdir(path))
-        if _is_visible(name) and (path / name).is_file() and _begins_as_dicom(path / name)
-    ]
-    slices = [_read_header(file) for file in files]
-    _check_alike(slices, path)
-    first = slices[0]
-    if len(slices) == 1 and first.position is None:
-        spacing_mm = first.spacing_xyz[1::-1]
-        check_spacing(spacing_mm, path)
-        geometry: Geometry | None = None
-        size: tuple[int, ...] = first.size
-    else:
-        slices, step_mm = _sorted(slices, path)
-        first = slices[0]
-        size = (len(slices), *first.size)
-        geometry = _geometry(first, step_mm)
-        spacing_mm = geometry.spacing_xyz[::-1]
-        check_spacing(spacing_mm, path)
-    dtype = np.result_type(*(each.dtype for each in slices))
-    channels = first.channels
+    slices, series = _read(path)
+    size, channels, dtype = series.size, series.channels, series.dtype
     if labels and channels > 1:
         remedy = "save one number in each voxel"
         raise refusal("labels-channels", path, "one number in each voxel", "colours", remedy)
@@ -104,10 +128,51 @@ def open_dicom(path: Path, labels: bool = False) -> StoredArray:
         dtype,
         read,
         lazy=True,
-        spacing_mm=spacing_mm,
-        geometry=geometry,
-        chunks=(1, *first.size)[-len(size) :],
+        spacing_mm=series.spacing_mm,
+        geometry=series.geometry,
+        chunks=(1, *size[-2:])[-len(size) :],
         has_channels=channels > 1,
+    )
+
+
+def read_series(path: Path) -> Series:
+    """What the headers of a folder of DICOM slices say.
+
+    Raises:
+        ImageReadError: As :func:`open_dicom`.
+    """
+    return _read(path)[1]
+
+
+def _read(path: Path) -> tuple[list[_Slice], Series]:
+    files = [
+        path / name
+        for name in sorted(os.listdir(path))
+        if _is_visible(name)
+        and (path / name).is_file()
+        and _begins_as_dicom(path / name)
+        and not is_segmentation(path / name)
+    ]
+    slices = [_read_header(file) for file in files]
+    _check_alike(slices, path)
+    first = slices[0]
+    geometry: Geometry | None = None
+    size: tuple[int, ...] = first.size
+    spacing_mm = first.spacing_xyz[1::-1]
+    if len(slices) > 1 or first.position is not None:
+        slices, step_mm = _sorted(slices, path)
+        first = slices[0]
+        size = (len(slices), *first.size)
+        geometry = _geometry(first, step_mm)
+        spacing_mm = geometry.spacing_xyz[::-1]
+    check_spacing(spacing_mm, path)
+    return slices, Series(
+        tuple(each.path for each in slices),
+        size,
+        spacing_mm,
+        geometry,
+        np.result_type(*(each.dtype for each in slices)),
+        first.channels,
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from maskwright.errors import ImageReadError
 from maskwright.io import hdf5, raster, tiff, volume_image
 from maskwright.io.dicom import is_dicom, open_dicom
+from maskwright.io.dicom_seg import open_segmentation
 from maskwright.io.image import Header, Image
 from maskwright.io.numpy_file import open_npy, open_npz, write_npy, write_npz
 from maskwright.io.ome_zarr import write_zarr
@@ -149,6 +150,10 @@ _TIFF = Format(
     write=write_tiff,
 )
 
+_SEGMENTATION = replace(
+    _in_parts("DICOM-SEG", (".dcm",), _one_level(open_segmentation), None, content="DICOM"),
+    holds_planes=False,
+)
 _DICOM = _in_parts("DICOM", (), _one_level(open_dicom), None, is_folder=True)
 
 FORMATS = (
@@ -166,11 +171,15 @@ FORMATS = (
     _in_parts("NumPy archive", (".npz",), _one_level(open_npz), write_npz, content="ZIP"),
     _in_parts("HDF5", hdf5.SUFFIXES, _one_level(hdf5.open_hdf5), hdf5.write_hdf5, content="HDF5"),
     _in_parts("Zarr", (".zarr", ".ome.zarr"), open_zarr, write_zarr, is_folder=True),
+    _SEGMENTATION,
     _DICOM,
 )
 """All formats."""
 
-READABLE = "PNG, JPEG, BMP, GIF, TIFF, NIfTI, MetaImage, NRRD, NumPy, HDF5, Zarr or a DICOM folder"
+READABLE = (
+    "PNG, JPEG, BMP, GIF, TIFF, NIfTI, MetaImage, NRRD, NumPy, HDF5, Zarr, DICOM-SEG or a DICOM "
+    "folder"
+)
 """The formats that can be read, for messages."""
 
 BY_SUFFIX = {suffix: format_ for format_ in FORMATS for suffix in format_.suffixes}
@@ -201,8 +210,9 @@ def is_zarr(folder: Path) -> bool:
 
 
 def is_series(folder: Path) -> bool:
-    """Whether a folder holds DICOM slices, and no images of other formats."""
-    return is_dicom(folder) and not any(suffix_of(path) in BY_SUFFIX for path in folder.iterdir())
+    """Whether a folder holds DICOM slices, and no images of other formats but masks of them."""
+    others = BY_SUFFIX.keys() - _SEGMENTATION.suffixes
+    return is_dicom(folder) and not any(suffix_of(path) in others for path in folder.iterdir())
 
 
 def format_of(path: Path) -> Format:

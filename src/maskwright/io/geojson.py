@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -117,14 +118,13 @@ class StoredPolygons:
         self._file: BinaryIO
 
     def __enter__(self) -> Self:
-        try:
+        with _writing(self._path):
             self._file = self._path.open("w+b")
-        except OSError as error:
-            raise output_error(self._path, error) from error
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        with _writing(self._path):
+            self._file.close()
 
     def put(self, number: int, polygons: Sequence[Sequence[Ring]]) -> None:
         """Keep the polygons of an object.
@@ -133,17 +133,29 @@ class StoredPolygons:
             OutputError: When the disk is full, read-only or fails.
         """
         data = json.dumps(polygons, separators=(",", ":")).encode()
-        try:
+        with _writing(self._path):
             self._starts[number - 1] = self._file.seek(0, os.SEEK_END)
             self._file.write(data)
-        except OSError as error:
-            raise output_error(self._path, error) from error
         self._lengths[number - 1] = len(data)
 
     def get(self, number: int) -> list[list[Ring]]:
-        """The polygons of an object, none where none were put."""
+        """The polygons of an object, none where none were put.
+
+        Raises:
+            OutputError: As :meth:`put`.
+        """
         if not self._lengths[number - 1]:
             return []
-        self._file.seek(self._starts[number - 1])
-        polygons: list[list[Ring]] = json.loads(self._file.read(self._lengths[number - 1]))
+        with _writing(self._path):
+            self._file.seek(self._starts[number - 1])
+            data = self._file.read(self._lengths[number - 1])
+        polygons: list[list[Ring]] = json.loads(data)
         return polygons
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise output_error(path, error) from error

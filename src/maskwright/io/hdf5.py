@@ -93,6 +93,7 @@ def open_hdf5(path: Path, labels: bool = False) -> StoredArray:
         spacing_mm=spacing_mm,
         chunks=tuple(int(chunk[axis]) for axis in layout.space) if chunk else None,
         has_channels=layout.channel is not None,
+        axes_implied=layout.implied,
     )
 
 

@@ -51,6 +51,7 @@ class Image:
         palette: For indexed images the RGB colours, shape ``(n, 3)`` uint8, else ``None``.
         exif_turned: Whether the file asked to be turned or mirrored, which was done on reading.
         alpha: Whether the file has a channel of opacity, which was left out on reading.
+        axes_implied: Whether the file does not name its axes.
 
     Example:
         >>> Image(np.zeros((1, 4, 5), np.uint8)).size
@@ -63,6 +64,7 @@ class Image:
     palette: NDArray[np.uint8] | None = None
     exif_turned: bool = False
     alpha: bool = False
+    axes_implied: bool = False
 
     @property
     def axes(self) -> str:

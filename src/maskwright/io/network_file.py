@@ -79,7 +79,7 @@ def open_openvino(
         source: The ``.xml`` file, whose weights are in ``NAME.bin`` beside it; or the content of
             an ONNX file.
         subject: What it is called in a message; by default the file.
-        precision: ``float32`` or ``bfloat16``.
+        precision: ``float32``, ``bfloat16``, or ``int8`` for a network whose layers say so.
 
     Raises:
         MaskwrightError: ``extra-missing`` without OpenVINO.

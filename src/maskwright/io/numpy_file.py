@@ -106,4 +106,5 @@ def _stored(array: NDArray[Any], path: Path, labels: bool, *, lazy: bool) -> Sto
         read,
         lazy,
         has_channels=layout.channel is not None,
+        axes_implied=layout.implied,
     )

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from maskwright.errors import MaskwrightError, OutputError
+from maskwright.io.dicom import is_segmentation
 from maskwright.io.durable import replace_file, replace_folder
 from maskwright.io.formats import (
     BY_SUFFIX,
@@ -87,6 +88,7 @@ _MASK_SUFFIXES = {
     ".jpg": ".png",
     ".jpeg": ".png",
     ".svs": ".tif",
+    ".dcm": ".nii.gz",
 }
 
 
@@ -264,7 +266,9 @@ def is_image(path: Path) -> bool:
     """
     if os.path.isdir(path):
         return is_image_folder(path) or image_suffix(path).endswith(".zarr")
-    return image_suffix(path) in SUFFIXES
+    suffix = image_suffix(path)
+    # A slice of a series is not an image of its own.
+    return suffix in SUFFIXES and (suffix != ".dcm" or is_segmentation(Path(path)))
 
 
 def is_volume(path: Path) -> bool:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from maskwright.config import RunConfig, parse_config
 from maskwright.errors import OutputError, RunError
 from maskwright.io.durable import make_folder, write_text
+from maskwright.io.lock import hold_lock
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ class RunFolder:
         predictions/         masks of the held-out images
         overlays/            image, truth, prediction and errors side by side
         calibration.json     what the validation images say of the probabilities
+        int8.onnx            the network in integers of 8 bits
+        int8.json            the Dice that it loses by them
         figures/             the report's charts as SVG and PNG
         report.html          one self-contained file
 
@@ -88,6 +90,16 @@ class RunFolder:
     def calibration(self) -> Path:
         """Temperature and thresholds chosen on the validation images."""
         return self.path / "calibration.json"
+
+    @property
+    def int8(self) -> Path:
+        """The loss of Dice of the network in int8."""
+        return self.path / "int8.json"
+
+    @property
+    def int8_network(self) -> Path:
+        """The network in int8."""
+        return self.path / "int8.onnx"
 
     @property
     def figures(self) -> Path:
@@ -194,26 +206,12 @@ class RunFolder:
         Raises:
             RunError: When another process holds it.
         """
-        with (self.path / ".lock").open("w", encoding="utf-8") as file:
-            try:
-                _lock(file)
-            except OSError as error:
-                raise RunError(
-                    "run-in-use",
-                    str(self.path),
-                    expected="a run no other process is using",
-                    found="one that is being trained right now",
-                    remedy="wait for it, stop it, or choose another --out",
-                ) from error
+        refused = RunError(
+            "run-in-use",
+            str(self.path),
+            expected="a run no other process is using",
+            found="one that is being trained right now",
+            remedy="wait for it, stop it, or choose another --out",
+        )
+        with hold_lock(self.path / ".lock", refused):
             yield
-
-
-def _lock(file: IO[str]) -> None:
-    if os.name == "nt":
-        import msvcrt
-
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-    else:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

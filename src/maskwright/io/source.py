@@ -3,7 +3,7 @@
 ::
 
     file ── formats ──┬── decoded at once       PNG, JPEG, BMP, GIF
-                      ├── once, when needed     .nii.gz, NRRD, .npz
+                      ├── once, when needed     .nii.gz, NRRD, .npz, DICOM-SEG
                       └── block by block        TIFF, Zarr, HDF5, DICOM, .nii, MetaImage, .npy
 """
 

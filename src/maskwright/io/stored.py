@@ -51,6 +51,7 @@ class StoredArray:
         chunks: Shape over the axes of space of what the file decodes at once, where it has such
             parts.
         has_channels: Whether the first axis is one of channels.
+        axes_implied: Whether the file does not name its axes.
     """
 
     shape: tuple[int, ...]
@@ -61,6 +62,7 @@ class StoredArray:
     geometry: Geometry | None = None
     chunks: tuple[int, ...] | None = None
     has_channels: bool = False
+    axes_implied: bool = False
 
 
 @contextmanager

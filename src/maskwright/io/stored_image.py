@@ -45,7 +45,12 @@ def read_stored(stored: StoredArray, path: Path, expand: bool) -> Image:
         array = array[None]
     if expand:
         check_finite(array, path)
-    return Image(array, spacing_mm=stored.spacing_mm, geometry=stored.geometry)
+    return Image(
+        array,
+        spacing_mm=stored.spacing_mm,
+        geometry=stored.geometry,
+        axes_implied=stored.axes_implied,
+    )
 
 
 def stored_header(stored: StoredArray, format_name: str) -> Header:

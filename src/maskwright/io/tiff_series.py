@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,6 +134,7 @@ def open_tiff(path: Path, level: int = 0, labels: bool = False) -> StoredArray:
         if chunks is None
         else _turned(tuple(int(chunks[axis]) for axis in layout.space), orientation),
         has_channels=has_channels,
+        axes_implied=layout.implied,
     )
 
 
@@ -244,7 +246,8 @@ def _layout(series: tifffile.TiffPageSeries, path: Path, *, labels: bool) -> Lay
             found = f"{shape[axis]} pages without a name, which may be channels or slices"
             raise refusal("axes-ambiguous", path, "pages with a meaning", found, _NAMING)
         letters = letters.replace(letters[axis], "z")
-    return named_layout(letters, shape, path, labels=labels)
+    layout = named_layout(letters, shape, path, labels=labels)
+    return replace(layout, implied=letters != series.axes.lower())
 
 
 def _spacing_mm(

@@ -109,6 +109,7 @@ def open_zarr(path: Path, level: int = 0, labels: bool = False) -> StoredArray:
         geometry=geometry,
         chunks=tuple(int(array.chunks[axis]) for axis in layout.space),
         has_channels=layout.channel is not None,
+        axes_implied=layout.implied,
     )
 
 

@@ -12,10 +12,15 @@ from numpy.typing import NDArray
 
 from maskwright.io.large_mask import blocks_of
 from maskwright.io.source import ImageSource
-from maskwright.io.stored import Block
-from maskwright.predict.large_objects import STEPS_PX, LargeObjects, Pixels, box_px, near_each_other
+from maskwright.predict.large_objects import (
+    STEPS_PX,
+    LargeObjects,
+    Predicted,
+    box_px,
+    near_each_other,
+)
 from maskwright.predict.object_measures import SHAPES, ObjectMeasures, ObjectSums, shapes_of
-from maskwright.predict.outlines import Polygon, outlines
+from maskwright.predict.outlines import Polygon, large_outline, outlines
 from maskwright.predict.stream import BandReader
 from maskwright.tiling import Interval
 
@@ -25,7 +30,7 @@ OutlineTaker = Callable[[int, Sequence[Polygon]], None]
 
 def measure_large_objects(
     objects: LargeObjects,
-    read: Callable[[Block], Pixels],
+    predicted: Predicted,
     source: ImageSource,
     *,
     most_px: int,
@@ -37,10 +42,10 @@ def measure_large_objects(
 
     Args:
         objects: The objects.
-        read: Gives what was predicted of any block.
+        predicted: What was predicted of the image.
         source: The image.
         most_px: Pixels of the largest box that is held. Objects whose boxes are larger have no
-            shapes and no outlines.
+            shapes; they have an outline where it has at most half as many edges.
         band_bytes: Memory for the part of the image that is held.
         steps: Size of the blocks.
         on_outline: Where outlines go, for images of two axes.
@@ -57,13 +62,14 @@ def measure_large_objects(
     for block in blocks_of(objects.size, steps or STEPS_PX[len(objects.size)]):
         numbers_S = objects.read(block)
         if numbers_S.any():
-            pixels = read(block)
-            image_CS = image(tuple(Interval(part.start, part.stop) for part in block))
-            start = [part.start for part in block]
-            sums.add(start, numbers_S, pixels.classes_S, image_CS, pixels.certainty_S)
-    shapes = {}
-    if len(objects.size) == 2:
-        shapes = _shapes(objects, most_px, on_outline)
+            sums.add(
+                [part.start for part in block],
+                numbers_S,
+                predicted.classes(block),
+                image(tuple(Interval(part.start, part.stop) for part in block)),
+                predicted.certainty(block),
+            )
+    shapes = _shapes(objects, most_px, on_outline) if len(objects.size) == 2 else {}
     return sums.measures(objects.extents, source.spacing_mm, source.geometry, shapes)
 
 
@@ -84,7 +90,26 @@ def _shapes(
             y, x = region[0].start, region[1].start
             for index, polygons in outlines(local_YX).items():
                 on_outline(int(wanted[index - 1]), _moved(polygons, y, x))
+    if on_outline is not None:
+        for index in np.flatnonzero(box_px(objects.extents) > most_px).tolist():
+            on_outline(index + 1, _large_outline(objects, index, most_px))
     return shapes
+
+
+def _large_outline(objects: LargeObjects, index: int, most_px: int) -> list[Polygon]:
+    """The outline of an object whose box cannot be held; none where it cannot be held either."""
+    down, right = objects.extents.box(index)
+
+    def read(rows: slice) -> NDArray[np.bool_]:
+        strip = (slice(down.start + rows.start, down.start + rows.stop), right)
+        inside: NDArray[np.bool_] = objects.read(strip) == index + 1
+        return inside
+
+    height, width = down.stop - down.start, right.stop - right.start
+    polygons = large_outline(
+        read, height, width, rows=max(1, most_px // (4 * width)), most=most_px // 2
+    )
+    return _moved(polygons, down.start, right.start)
 
 
 def _moved(polygons: Sequence[Polygon], down: int, right: int) -> list[Polygon]:

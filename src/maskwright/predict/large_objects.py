@@ -7,18 +7,17 @@
                                 └───────────── numbers, on the disk ──────────────────┘
 
 The result is that of :func:`maskwright.predict.objects.find_objects` on the whole image, since an
-object depends on its connected piece alone. In memory are one block or one box, and of each object
-some numbers: about 100 bytes while they are found, and 400 with their measures, thus half a
-gigabyte for a million objects.
+object depends on its connected piece alone. In memory are one block or one box, and about 200
+bytes for each object: 200 MB for a million.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,12 +34,17 @@ STEPS_PX = {2: (1024, 1024), 3: (64, 128, 128)}
 _NEAR_PX = {2: (512, 512), 3: (32, 64, 64)}
 
 
-class Pixels(NamedTuple):
-    """What was predicted of a block."""
+class Predicted(Protocol):
+    """What was predicted of an image, read block by block."""
 
-    classes_S: NDArray[np.uint8]
-    certainty_S: NDArray[np.uint16] | None = None
-    interior_S: NDArray[np.bool_] | None = None
+    def classes(self, block: Block) -> NDArray[np.uint8]:
+        """Class ids of a block, as an array of its own."""
+
+    def certainty(self, block: Block) -> NDArray[np.uint16] | None:
+        """Probability of each pixel's class times 65535, where it is known."""
+
+    def interior(self, block: Block) -> NDArray[np.bool_] | None:
+        """Where the insides of objects are, where they are predicted."""
 
 
 class Numbers(Protocol):
@@ -86,7 +90,7 @@ class LargeObjects:
 
 def find_large_objects(
     size: tuple[int, ...],
-    read: Callable[[Block], Pixels],
+    predicted: Predicted,
     stored: Numbers,
     *,
     method: str = "components",
@@ -100,7 +104,7 @@ def find_large_objects(
 
     Args:
         size: Size of the image.
-        read: Gives what was predicted of any block.
+        predicted: What was predicted of it.
         stored: Where numbers are kept; what is there is replaced.
         method: As for :func:`maskwright.predict.objects.find_objects`.
         min_px: Objects of fewer pixels are left out.
@@ -110,15 +114,17 @@ def find_large_objects(
         steps: Size of the blocks.
 
     Example:
+        >>> from types import SimpleNamespace
         >>> classes = np.array([[1, 1, 0], [0, 0, 2]], np.uint8)
-        >>> found = find_large_objects((2, 3), lambda block: Pixels(classes[block]),
-        ...                            np.zeros((2, 3), np.uint32), most_px=9, steps=(1, 2))
+        >>> predicted = SimpleNamespace(classes=lambda block: classes[block])
+        >>> found = find_large_objects((2, 3), predicted, np.zeros((2, 3), np.uint32),
+        ...                            most_px=9, steps=(1, 2))
         >>> found.read((slice(0, 2), slice(0, 3))).tolist()
         [[1, 1, 0], [0, 0, 2]]
     """
-    owner, extents = _pieces(size, read, stored, border, steps or STEPS_PX[len(size)])
+    owner, extents = _pieces(size, predicted, stored, border, steps or STEPS_PX[len(size)])
     if border or method == "watershed":
-        cutting = _Cutting(size, read, stored, owner, extents)
+        cutting = _Cutting(size, predicted, stored, owner, extents)
         owner, extents = cutting.cut(spacing, max(min_px, SMALLEST_CUT_PX), most_px)
     kept = np.flatnonzero(extents.sizes >= min_px)
     order = kept[np.argsort(extents.first[kept])]
@@ -166,7 +172,7 @@ def near_each_other(
 
 def _pieces(
     size: tuple[int, ...],
-    read: Callable[[Block], Pixels],
+    predicted: Predicted,
     stored: Numbers,
     border: bool,
     steps: Sequence[int],
@@ -178,7 +184,7 @@ def _pieces(
     count, parts = 0, []
     class_of, pairs = [np.zeros(1, np.uint8)], [np.zeros((2, 0), np.int64)]
     for block in blocks_of(size, steps):
-        classes_S = read(block).classes_S
+        classes_S = predicted.classes(block)
         classes_S = (classes_S > 0).astype(np.uint8) if border else classes_S
         numbers_S = connected_pieces(np.ascontiguousarray(classes_S))
         inside_S = numbers_S > 0
@@ -209,14 +215,15 @@ def _touching(stored: Numbers, block: Block) -> Iterator[NDArray[np.int64]]:
         if part.start == 0:
             continue
         across = slice(part.start - 1, part.start + 1)
-        both = np.moveaxis(stored[(*before[:axis], across, *before[axis + 1 :])], axis, 0)
-        near_S, far_S = both
+        faces = stored[(*before[:axis], across, *before[axis + 1 :])]
+        near_S, far_S = np.moveaxis(faces, axis, 0)
+        pairs = []
         for shifts in product((-1, 0, 1), repeat=near_S.ndim):
             ones = near_S[tuple(_shifted(shift) for shift in shifts)]
             others = far_S[tuple(_shifted(-shift) for shift in shifts)]
             both_there = (ones > 0) & (others > 0)
-            pairs = np.stack([ones[both_there], others[both_there]]).astype(np.int64)
-            yield np.unique(pairs, axis=1)
+            pairs.append(np.stack([ones[both_there], others[both_there]]).astype(np.int64))
+        yield np.unique(np.concatenate(pairs, axis=1), axis=1)
 
 
 def _shifted(shift: int) -> slice:
@@ -232,12 +239,12 @@ class _Cutting:
     def __init__(
         self,
         size: tuple[int, ...],
-        read: Callable[[Block], Pixels],
+        predicted: Predicted,
         stored: Numbers,
         owner: NDArray[np.int64],
         extents: Extents,
     ) -> None:
-        self._size, self._read, self._stored = size, read, stored
+        self._size, self._predicted, self._stored = size, predicted, stored
         self._owner, self._extents = owner, extents
         self._piece_of = np.concatenate([np.zeros(1, np.uint32), (owner + 1).astype(np.uint32)])
         self._added = 0
@@ -265,7 +272,10 @@ class _Cutting:
         """Cut the pieces of one region; where the new objects lie, together."""
         numbers_S = self._stored[region]
         pieces_S = self._piece_of[np.where(numbers_S < self._piece_of.size, numbers_S, 0)]
-        pixels = self._read(region)
+        certainty_S, interior_S = (
+            self._predicted.certainty(region),
+            self._predicted.interior(region),
+        )
         added: list[Extents] = []
         for index in group:
             box = framed(self._extents.box(index), self._size)
@@ -275,9 +285,9 @@ class _Cutting:
             )
             cut_S = cut_piece(
                 pieces_S[inner] == index + 1,
-                None if pixels.certainty_S is None else pixels.certainty_S[inner],
+                None if certainty_S is None else certainty_S[inner],
                 spacing,
-                None if pixels.interior_S is None else pixels.interior_S[inner],
+                None if interior_S is None else interior_S[inner],
             )
             objects = int(cut_S.max())
             if objects == 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from maskwright.evaluate.uncertainty import TrustSums
 from maskwright.io.sink import LabelStore
 from maskwright.io.stored import Block
-from maskwright.predict.large_objects import Pixels
 from maskwright.predict.objects import certainty
 from maskwright.predict.predictor import ImagePrediction, distribution, joined, most_probable
 from maskwright.predict.stream import Decided
@@ -22,7 +21,7 @@ from maskwright.workflow.calibrating import Calibration
 if TYPE_CHECKING:
     from maskwright.workflow.opening import OpenedNetwork
 
-_NONE, _INTERIOR, _BORDER = np.uint8(0), 1, 2
+_INTERIOR, _BORDER = 1, 2
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ class Decider:
         """
         numbers = np.array(list(notes)).sum(0)
         own = len(TrustSums.none(self.classes).numbers())
-        return TrustSums.total([numbers[:own]], self.classes), numbers[own:].astype(np.float32)
+        return TrustSums.of(numbers[:own].tolist()), numbers[own:].astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -115,22 +114,10 @@ class DecidedImage:
 
     def classes(self, block: Block) -> NDArray[np.uint8]:
         """Class ids of a block of the image."""
-        ids_S = self._ids(block)
-        if self.decider.border:
-            return ids_S.clip(max=_INTERIOR)
-        return ids_S if self.emptied is None else np.where(ids_S == self.emptied, _NONE, ids_S)
+        return self._brought_back(self._classes, block)
 
-    def pixels(self, block: Block) -> Pixels:
-        """Class ids of a block, how certain they are, and where the insides of objects are."""
-        interior_S = self._ids(block) == _INTERIOR if self.decider.border else None
-        return Pixels(self.classes(block), self._certainty(block), interior_S)
-
-    def _ids(self, block: Block) -> NDArray[np.uint8]:
-        if self.grid is None:
-            return self.store.read(block)
-        return resample_classes(self.store.read, self.grid.to_own, block)
-
-    def _certainty(self, block: Block) -> NDArray[np.uint16]:
+    def certainty(self, block: Block) -> NDArray[np.uint16]:
+        """Probability of each pixel's class times 65535."""
         if self.grid is None:
             return self.store.read_certainty(block)
         found_CS = interpolate_blocks(
@@ -138,3 +125,22 @@ class DecidedImage:
         )
         whole_S: NDArray[np.uint16] = np.rint(found_CS[0]).astype(np.uint16)
         return whole_S
+
+    def interior(self, block: Block) -> NDArray[np.bool_] | None:
+        """Where the insides of objects are, if the network tells them."""
+        if not self.decider.border:
+            return None
+        inside_S: NDArray[np.bool_] = self._brought_back(self.store.read, block) == _INTERIOR
+        return inside_S
+
+    def _classes(self, block: Block) -> NDArray[np.uint8]:
+        ids_S = self.store.read(block)
+        classes_S = ids_S.clip(max=_INTERIOR) if self.decider.border else ids_S
+        if self.emptied is not None:
+            classes_S[classes_S == self.emptied] = 0
+        return classes_S
+
+    def _brought_back(
+        self, read: Callable[[Block], NDArray[np.uint8]], block: Block
+    ) -> NDArray[np.uint8]:
+        return read(block) if self.grid is None else resample_classes(read, self.grid.to_own, block)

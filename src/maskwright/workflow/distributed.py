@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -25,15 +26,14 @@ from maskwright.progress import Events
 from maskwright.workflow import worker_start
 from maskwright.workflow.distributed_tasks import Job, NetworkFiles, say
 from maskwright.workflow.lease import end_leases
-from maskwright.workflow.prediction_journal import digest
 from maskwright.workflow.prediction_plan import memory_bytes
-from maskwright.workflow.workers import Counting, Workers
+from maskwright.workflow.workers import MOST_KILLED, Counting, Workers
 
 if TYPE_CHECKING:
     from maskwright.workflow.opening import OpenedNetwork
 
-# An image is at fault that ends more workers than this.
-_ALLOWED = {"distributed.scheduler.allowed-failures": 2}
+_ALLOWED = {"distributed.scheduler.allowed-failures": MOST_KILLED - 1}
+_ADDRESS = re.compile(r"([a-z]+://)?[^/\s]+:[0-9]+")
 
 
 def check_workers(workers: int | None, scheduler: str | None) -> bool:
@@ -45,6 +45,7 @@ def check_workers(workers: int | None, scheduler: str | None) -> bool:
 
     Raises:
         ConfigError: ``workers-both`` or ``workers-count``.
+        RunError: ``scheduler-missing`` for what cannot be an address.
         MaskwrightError: ``extra-missing`` without Dask.
     """
     if workers is None and scheduler is None:
@@ -66,6 +67,8 @@ def check_workers(workers: int | None, scheduler: str | None) -> bool:
             remedy="use as many as the machine has cores for, such as 2",
         )
     load_extra("distributed", extra="dask")
+    if scheduler is not None and not _ADDRESS.fullmatch(scheduler):
+        raise _no_scheduler(scheduler, "another text")
     return True
 
 
@@ -123,7 +126,7 @@ def connected(
         RunError: ``scheduler-missing`` where nobody answers.
     """
     dask, distributed = (load_extra(name, extra="dask") for name in ("dask", "distributed"))
-    files = NetworkFiles.of(path, digest(path), say(network.predictor, job.dims))
+    files = NetworkFiles.of(path, say(network.predictor, job.dims))
     with ExitStack() as stack:
         stack.callback(end_leases, job.lease.folder)
         if workers is not None:
@@ -142,15 +145,8 @@ def connected(
             )
         try:
             client = stack.enter_context(distributed.Client(scheduler, set_as_default=False))
-        except (OSError, ValueError) as error:
-            raise RunError(
-                "scheduler-missing",
-                f"--scheduler {scheduler}",
-                expected="the address of a scheduler of Dask that runs",
-                found=str(error),
-                remedy="start one with `dask scheduler` and give the address that it prints, such "
-                "as tcp://10.0.0.1:8786",
-            ) from error
+        except OSError as error:
+            raise _no_scheduler(str(scheduler), str(error)) from error
         # Before the client goes, so that tasks stop at their next tile.
         stack.callback(end_leases, job.lease.folder)
         _tell(client, events, page=workers is None)
@@ -162,8 +158,26 @@ def threads_each(workers: int | None) -> int | None:
     if workers is None:
         return None
     text = os.environ.get("OMP_NUM_THREADS", "")
-    cores = int(text) if text.isdigit() else os.cpu_count() or 1
+    cores = int(text) if text.isdigit() else _cores()
     return max(1, cores // workers)
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _no_scheduler(address: str, found: str) -> RunError:
+    return RunError(
+        "scheduler-missing",
+        f"--scheduler {address}",
+        expected="the address of a scheduler of Dask that runs",
+        found=found,
+        remedy="start one with `dask scheduler` and give the address that it prints, such as "
+        "tcp://10.0.0.1:8786",
+    )
 
 
 def _tell(client: Any, events: Events, *, page: bool) -> None:

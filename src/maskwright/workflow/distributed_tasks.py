@@ -5,6 +5,7 @@ Results go from the worker into files; what a task returns are the few numbers o
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 import tempfile
@@ -54,7 +55,7 @@ class NetworkFiles:
     Args:
         name: What is to be opened, in the folder of the files; empty for the folder itself.
         content: The files by their names in that folder.
-        digest: What tells the network from others.
+        digest: What tells these files from others.
         said_BKS: Probabilities of the tile, as the client computed them.
     """
 
@@ -64,11 +65,12 @@ class NetworkFiles:
     said_BKS: NDArray[np.float32]
 
     @staticmethod
-    def of(path: Path, digest: str, said_BKS: NDArray[np.float32]) -> NetworkFiles:
+    def of(path: Path, said_BKS: NDArray[np.float32]) -> NetworkFiles:
         """The files of a run, of an exported network or of a package."""
         run, name, folder = RunFolder(path), "", path
         if run.config.is_file():
-            files = [file for file in (run.config, run.model, run.calibration) if file.is_file()]
+            kept = (run.config, run.model, run.calibration, run.int8, run.int8_network)
+            files = [file for file in kept if file.is_file()]
         elif path.is_dir() or (is_package(path) and path.suffix.lower() != ".zip"):
             folder, name = (path, "") if path.is_dir() else (path.parent, path.name)
             files = [file for file in folder.rglob("*") if file.is_file()]
@@ -76,7 +78,10 @@ class NetworkFiles:
             folder, name, weights = path.parent, path.name, path.with_suffix(".bin")
             files = [path, *[weights] * (path.suffix.lower() == ".xml" and weights.is_file())]
         content = {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
-        return NetworkFiles(name, content, digest, said_BKS)
+        found = hashlib.sha256()
+        for each, data in sorted(content.items()):
+            found.update(each.encode() + hashlib.sha256(data).digest())
+        return NetworkFiles(name, content, found.hexdigest(), said_BKS)
 
     def open(self, asked: Asked) -> OpenedNetwork:
         """The network, from copies of its files that are removed again."""
@@ -250,7 +255,17 @@ class _Held:
         key = f"{files.digest} {job.asked} {job.numerics} {job.dims}"
         if self._found is None or self._key != key:
             self._found = None
-            network = files.open(job.asked)
+            try:
+                network = files.open(job.asked)
+            except MaskwrightError as error:
+                # The client could open it, so that it is this machine that lacks something.
+                raise RunError(
+                    error.code,
+                    f"the worker on {socket.gethostname()}, {error.subject}",
+                    expected=error.expected,
+                    found=error.found,
+                    remedy=f"{error.remedy}, there too",
+                ) from error
             self._found, self._key = (network, _apart(job, files, network.predictor)), key
         return self._found
 

@@ -3,8 +3,9 @@
 ::
 
     run ──▶ network ──▶ operations ──▶ ONNX in memory ──▶ OpenVINO        float32, bfloat16
-               │                               └────────▶ ONNX Runtime    float32
-               └──────────────────────────────────────────▶ PyTorch       float32, bfloat16
+     │         │                               └────────▶ ONNX Runtime    float32
+     │         └──────────────────────────────────────────▶ PyTorch       float32, bfloat16
+     └──▶ int8.onnx, where it was quantised ─────────────▶ OpenVINO       int8
 
 To record and compile a network takes seconds, so that libraries are compared only where PyTorch
 would be busy for much longer than that.
@@ -33,6 +34,7 @@ from maskwright.predict.averaging import passes
 from maskwright.predict.file_engine import file_engine
 from maskwright.predict.predictor import Engine
 from maskwright.progress import Events
+from maskwright.workflow.int8 import Int8
 from maskwright.workflow.predictor import Predictor, blank_tile
 
 # What recording and compiling a network of 31 million parameters took, and how often tiles are run.
@@ -40,7 +42,7 @@ _BUILD_S = 5.0
 _MEASURED_RUNS = 12
 _WORTH = 20
 _OUTPUTS = ("logits", "image_logits")
-_PRECISIONS = {"openvino": ("bfloat16", "float32"), "onnx": ("float32",)}
+_PRECISIONS = {"openvino": ("bfloat16", "float32", "int8"), "onnx": ("float32",)}
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class OtherEngines:
     Args:
         network: A trained network.
         facts: What is known of it; ``predict`` names engine and number format.
+        int8: The network in int8, where there is one.
 
     Example:
         >>> from maskwright.config import DataConfig, ModelConfig
@@ -64,6 +67,7 @@ class OtherEngines:
 
     network: UNet
     facts: ModelFacts
+    int8: Int8 | None = None
 
     @cached_property
     def _graph(self) -> Graph:
@@ -81,12 +85,15 @@ class OtherEngines:
             Each by what runs it, such as ``ONNX Runtime 1.20.0, float32``.
 
         Raises:
-            ConfigError: ``engine-precision`` where the library lacks the number format asked for.
+            ConfigError: ``engine-precision`` where the library lacks the number format asked for,
+                int8 being lacking where the run was not quantised.
             MaskwrightError: ``extra-missing`` without the library; otherwise where it cannot hold
                 the network.
         """
         asked = self.facts.predict.precision
         precisions = [p for p in _PRECISIONS[engine] if asked in ("auto", p)]
+        if self.int8 is None or (asked == "auto" and not self.int8.unasked):
+            precisions = [p for p in precisions if p != "int8"]
         if not precisions:
             raise ConfigError(
                 "engine-precision",
@@ -95,10 +102,19 @@ class OtherEngines:
                 found=f"predict.precision={asked}",
                 remedy="add --set precision=float32, or choose another engine",
             )
-        # OpenVINO's own normalisation loses digits; see write_openvino.
-        content = onnx_bytes(self._graph, self.facts, sums_by_axis=engine == "openvino")
-        files = [_OPEN[engine](content, precision) for precision in precisions]
+        contents = {"int8": self.int8.content} if self.int8 else {}
+        plain = self.onnx(engine) if precisions != ["int8"] else b""
+        files = [_OPEN[engine](contents.get(each, plain), each) for each in precisions]
         return {file.runtime: file_engine(file, self.facts.activation) for file in files}
+
+    def onnx(self, engine: str) -> bytes:
+        """The network as ONNX, in float32, as a library computes it best.
+
+        Args:
+            engine: ``openvino`` or ``onnx``.
+        """
+        # OpenVINO's own normalisation loses digits; see write_openvino.
+        return onnx_bytes(self._graph, self.facts, sums_by_axis=engine == "openvino")
 
     def available(self) -> dict[str, Engine]:
         """The engines of all libraries that are installed and can run the network."""
@@ -152,6 +168,8 @@ def quickened(
             + ", ".join(f"{each} {value:.3f}" for each, value in seconds.items())
             + ".",
         )
+    if name.endswith("int8") and others.int8 is not None:
+        events.send("message", text=others.int8.sentences()[0])
     numerics = predictor.numerics if name == torch_name else name
     return replace(predictor, engine=engine, numerics=numerics)
 
@@ -169,6 +187,22 @@ def refuse_levels(config: PredictConfig) -> None:
             expected="--engine torch, which gives the levels",
             found=f"--engine {config.engine}",
             remedy="leave one of the two out",
+        )
+
+
+def refuse_int8(config: PredictConfig) -> None:
+    """Refuse int8 for a network that is not trained yet.
+
+    Raises:
+        ConfigError: ``engine-precision``.
+    """
+    if config.precision == "int8":
+        raise ConfigError(
+            "engine-precision",
+            "--set predict.precision=int8",
+            expected="auto, float32 or bfloat16",
+            found="int8, whose loss of Dice can be measured only after training",
+            remedy="train without it, then run `maskwright quantise RUN`",
         )
 
 
@@ -196,7 +230,7 @@ def _work_px(predictor: Predictor, sizes: Sequence[tuple[int, ...]]) -> int:
         count * math.prod(read.size for read in tile.read)
         for count, size in map(planes, sizes)
         for each in passes(size, predictor.ways, predictor.scales)
-        for tile in predictor.rule.cover(each.size)
+        for tile in predictor.rule.cover(each.read_size)
     )
 
 

@@ -15,14 +15,14 @@ from maskwright.data.naming import pair_names
 from maskwright.errors import DataError
 from maskwright.evaluate.case import CaseScore
 from maskwright.evaluate.quality import image_quality
-from maskwright.io.arrays import find_labels, open_image, open_labels
+from maskwright.io.arrays import LabelSource, find_labels, open_image, open_labels
 from maskwright.io.durable import write_text
 from maskwright.plan.machine import describe_machine
 from maskwright.report.content import ReportCase, ReportData
 from maskwright.report.figure_files import write_figures
 from maskwright.report.figures import overlay, overlay_uri, panel_names, slice_uris, volume_slices
 from maskwright.report.html import render
-from maskwright.workflow.masks import MaskSet, is_large, read_values, regions
+from maskwright.workflow.masks import MaskSet, is_large, read_values, regions, with_slices_of
 from maskwright.workflow.reporting import citation, report_case
 from maskwright.workflow.sections import partition_tables, quality_trends, sections_of
 
@@ -111,12 +111,15 @@ class _Pictures:
         source = open_labels(self._truth.files[case.case])
         if is_large(source.shape):
             return report_case(case, names)
+        found: LabelSource | None = None
+        if case.case in self._matched:
+            found = open_labels(self._predicted.files[self._matched[case.case]])
+        source = with_slices_of(source, found)
         whole = next(regions(source))
         truth = self._truth.classes(source, whole)
         predicted: NDArray[Any] = np.zeros_like(truth)
-        if case.case in self._matched:
-            found = open_labels(self._predicted.files[self._matched[case.case]])
-            predicted = self._predicted.classes(found, whole)
+        if found is not None:
+            predicted = self._predicted.classes(with_slices_of(found, source), whole)
         valid = None
         if case.case in self._rois:
             valid = region_of(read_values(open_labels(self._rois[case.case])))

@@ -40,7 +40,7 @@ def write_large_objects(
         predicted: What was predicted of it; what is held on the disk meanwhile goes beside it.
 
     Returns:
-        How many objects there are, and how many were too large to be cut or outlined, for the
+        How many objects there are, and how many were too large to be cut or measured whole, for the
         image's record.
 
     Raises:
@@ -48,12 +48,13 @@ def write_large_objects(
         OutputError: When something cannot be written.
     """
     work, path = predicted.store.folder / "objects", case.paths[0]
+    method = network.settings.objects
     make_folder(work, subject=str(case.file))
     found = find_large_objects(
         case.size,
-        predicted.pixels,
+        predicted,
         StoredNumbers(work / "numbers.zarr", case.size),
-        method=network.settings.objects,
+        method=method,
         min_px=network.settings.min_object_px,
         spacing=source.spacing_mm,
         border=network.predictor.border,
@@ -72,12 +73,14 @@ def write_large_objects(
     with StoredPolygons(work / "polygons", found.count) as polygons:
         measures = measure_large_objects(
             found,
-            predicted.pixels,
+            predicted,
             source,
             most_px=fitted.box_px,
             band_bytes=fitted.band_bytes,
             on_outline=polygons.put,
         )
         files.write(path, case.name, measures, polygons.get)
-    too_large = found.beyond(fitted.box_px)
+    # Of objects in volumes neither shape nor outline is known.
+    boxes = len(case.size) == 2 or network.predictor.border or method == "watershed"
+    too_large = found.beyond(fitted.box_px) if boxes else 0
     return {"objects": found.count} | ({"objects_too_large": too_large} if too_large else {})

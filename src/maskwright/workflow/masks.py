@@ -26,6 +26,8 @@ from maskwright.io.arrays import (
     label_stem,
     open_labels,
 )
+from maskwright.io.dicom import is_segmentation
+from maskwright.io.dicom_seg import placed_on
 from maskwright.io.image import Image
 from maskwright.progress import Events
 
@@ -87,6 +89,29 @@ def read_values(source: LabelSource, region: tuple[slice, ...] | None = None) ->
     whole = tuple(slice(0, n) for n in source.shape)
     array = source.read(region or whole)
     return Image(array[None])
+
+
+def with_slices_of(source: LabelSource, other: LabelSource | None) -> LabelSource:
+    """A mask with all the slices of another one, of which a DICOM-SEG may leave out the empty.
+
+    Args:
+        source: The mask.
+        other: A mask of the same image.
+
+    Returns:
+        The mask, with its missing slices where they could be told.
+    """
+    if other is None or other.shape == source.shape or not is_segmentation(source.path):
+        return source
+    mask = Image(read_values(source).array, source.spacing_mm, source.geometry)
+    placed = placed_on(mask, other.shape, other.geometry)
+    return replace(
+        source,
+        shape=placed.size,
+        spacing_mm=placed.spacing_mm,
+        geometry=placed.geometry,
+        read=lambda block: placed.array[0][block].copy(),
+    )
 
 
 def regions(source: LabelSource) -> Iterator[tuple[slice, ...]]:

@@ -155,7 +155,11 @@ class ObjectFiles:
                     self._labels.names[k],
                     self._labels.colors[k],
                     drawn,
-                    {key: float(f"{row[key]:.6g}") for key in measures.columns},
+                    {
+                        key: float(f"{row[key]:.6g}")
+                        for key, column in measures.columns.items()
+                        if not np.isnan(column[number - 1])
+                    },
                 )
 
     def _part(self, name: str) -> Path:

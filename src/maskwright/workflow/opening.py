@@ -34,10 +34,12 @@ from maskwright.progress import Events
 from maskwright.workflow.calibrating import Calibration
 from maskwright.workflow.engines import OtherEngines, quickened, refuse_levels
 from maskwright.workflow.gating import gate_of, image_class_names
+from maskwright.workflow.int8 import Int8
+from maskwright.workflow.prediction_checks import check_turns
 from maskwright.workflow.prediction_plan import tiling_of
 from maskwright.workflow.predictor import Predictor, blank_tile
 
-_WAYS = ("flip", "scale")
+_WAYS = ("flip", "rotate", "scale")
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Asked:
     Args:
         tile: Largest side of the network's input.
         levels: Whether the levels of the decoder are predicted too.
-        tta: ``flip``, ``scale``, both joined by a comma or as a list, or ``none``.
+        tta: Any of ``flip``, ``rotate`` and ``scale``, joined by commas or as a list, or ``none``.
         gate: Whether the image's label may take a class away.
         engine: ``auto``, ``torch``, ``openvino`` or ``onnx``.
         precision: Number format, as a prediction that goes on began with.
@@ -120,11 +122,19 @@ class Asked:
             )
 
     def refuse_engine(self, engine: str, subject: str) -> None:
-        """Refuse another library than the one that runs a file.
+        """Refuse another library than the one that runs a file, and int8.
 
         Raises:
-            ConfigError: ``predict-engine``.
+            ConfigError: ``predict-engine`` or ``engine-precision``.
         """
+        if self.over(PredictConfig()).precision == "int8":
+            raise ConfigError(
+                "engine-precision",
+                f"--set precision=int8 for {subject}",
+                expected="a run folder, which says what int8 costs",
+                found="a file",
+                remedy="name the folder of the run, or leave the setting out",
+            )
         if self.engine not in (None, "auto", engine):
             raise ConfigError(
                 "predict-engine",
@@ -142,9 +152,9 @@ class Asked:
             raise ConfigError(
                 "predict-tta",
                 "--tta",
-                expected="flip, scale, flip,scale or none",
+                expected="flip, rotate, scale, several of them, or none",
                 found=repr(tta),
-                remedy="write for example --tta flip",
+                remedy="write for example --tta flip,rotate",
             )
         return tuple(way for way in _WAYS if way in named)
 
@@ -215,7 +225,7 @@ def open_network(path: str | Path, asked: Asked | None = None) -> OpenedNetwork:
 
     Raises:
         ConfigError: ``predict-levels`` where levels are asked for and cannot be given,
-            ``predict-tta`` and ``gate-…`` for what does not fit the network.
+            ``predict-tta``, ``tta-rotate`` and ``gate-…`` for what does not fit the network.
         RunError: ``network-missing`` or ``network-kind`` for what is none of these, and whatever
             else stands in the way.
         MaskwrightError: ``extra-missing`` without the library that runs the file.
@@ -242,6 +252,8 @@ def _open_run(path: Path, asked: Asked) -> OpenedNetwork:
     config = folder.read_config()
     network, _ = read_model(folder.model)
     model, settings = network.config, asked.over(config.predict)
+    if settings.precision == "int8" and settings.engine == "auto":
+        settings = settings.model_copy(update={"engine": "openvino"})
     if asked.levels and model.levels == "none":
         raise ConfigError(
             "predict-levels",
@@ -252,9 +264,12 @@ def _open_run(path: Path, asked: Asked) -> OpenedNetwork:
         )
     if asked.levels:
         refuse_levels(settings)
+    check_turns(settings.tta, geometry.axes_of(model))
     calibration = Calibration.read(folder)
     facts = ModelFacts(model, config.data, settings, calibration.temperature)
-    others = OtherEngines(network, facts)
+    others = OtherEngines(network, facts, Int8.find(folder))
+    if settings.precision == "int8" and others.int8 is None:
+        raise Int8.missing(path)
     quicken = _as_it_is
     if settings.engine in ("auto", "torch"):
         predictor = Predictor.build(
@@ -288,6 +303,7 @@ def _open_file(file: NetworkFile, subject: str, asked: Asked) -> OpenedNetwork:
     asked.refuse_engine("openvino" if file.runtime.startswith("OpenVINO") else "onnx", subject)
     facts = ModelFacts.from_json(file.facts, subject=subject)
     facts = replace(facts, predict=asked.over(facts.predict))
+    check_turns(facts.predict.tta, geometry.axes_of(facts.model))
     predictor = _predictor(file_engine(file, facts.activation), file.runtime, facts, asked)
     calibration = Calibration(facts.temperature)
     return OpenedNetwork(predictor, facts.data, calibration, facts.model, settings=facts.predict)
@@ -324,6 +340,8 @@ def _open_package(path: Path, asked: Asked) -> OpenedNetwork:
     asked.refuse_engine("onnx", str(path))
     engine, classes = package_engine(package, subject=str(path))
     settings = asked.over(PredictConfig())
+    steps = [(a.smallest, a.divisor, a.halo, a.border_loss) for a in package.axes]
+    check_turns(settings.tta, steps)
     labels = class_labels(classes)
     predictor = Predictor(
         engine,

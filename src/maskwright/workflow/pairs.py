@@ -20,7 +20,14 @@ from maskwright.io.arrays import LabelSource, difference, open_labels
 from maskwright.io.probabilities import find_probabilities, read_probabilities
 from maskwright.predict.predictor import distribution
 from maskwright.workflow.loading import both_count
-from maskwright.workflow.masks import MaskSet, is_large, read_values, regions, values_of
+from maskwright.workflow.masks import (
+    MaskSet,
+    is_large,
+    read_values,
+    regions,
+    values_of,
+    with_slices_of,
+)
 from maskwright.workflow.partitions import PartitionTables
 
 _TOO_LARGE = "too large to measure at once: only overlap was counted"
@@ -64,6 +71,8 @@ class PairScorer:
         truth = open_labels(self._truth.files[name])
         found = None if partner is None else open_labels(self._predicted.files[partner])
         roi = open_labels(self._rois[name]) if name in self._rois else None
+        truth = with_slices_of(truth, found)
+        found = None if found is None else with_slices_of(found, truth)
         self._check(truth, found)
         self._check(truth, roi)
         if is_large(truth.shape):

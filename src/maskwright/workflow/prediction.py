@@ -15,7 +15,6 @@ from maskwright.config import DataConfig, validate
 from maskwright.data.files import find_images, group_channels
 from maskwright.evaluate.uncertainty import Trust
 from maskwright.io.durable import make_folder, write_text
-from maskwright.io.registry import mask_suffix
 from maskwright.io.sink import discard
 from maskwright.progress import Events
 from maskwright.workflow.distributed import (
@@ -26,9 +25,14 @@ from maskwright.workflow.distributed import (
 )
 from maskwright.workflow.distributed_tasks import Job
 from maskwright.workflow.lease import Lease, end_leases
+from maskwright.workflow.mask_files import AUTO, check_formats, suffix_for
 from maskwright.workflow.objects import OBJECTS_NAME, ObjectFiles
 from maskwright.workflow.prediction_cases import Case, plan_cases
-from maskwright.workflow.prediction_checks import check_averaging, check_targets
+from maskwright.workflow.prediction_checks import (
+    check_averaging,
+    check_targets,
+    only_prediction,
+)
 from maskwright.workflow.prediction_journal import Finished, digest
 from maskwright.workflow.prediction_plan import memory_bytes
 from maskwright.workflow.prediction_stream import predict_large
@@ -73,6 +77,7 @@ def predict(
     engine: str | None = None,
     objects: bool = False,
     table: str = "csv",
+    mask_format: str = AUTO,
     settings: Sequence[str] = (),
     overwrite: bool = False,
     resume: bool = False,
@@ -86,11 +91,11 @@ def predict(
     format, lossless where that would lose; those of volumes lie exactly on their image.
     Files ``NAME_0000``, ``NAME_0001`` … are the channels of one image where the network takes
     several. ``trust.csv`` ranks the images by the Dice that the
-    network expects of its own masks, least trusted first; images of more than 2^25 pixels are
-    ranked where probabilities or uncertainty are asked for.
+    network expects of its own masks, least trusted first; images of more than 2^25 pixels that are
+    predicted in memory are ranked where objects, probabilities or uncertainty are asked for.
 
     An image that would take more than ``memory`` is predicted from its file into its mask, tile by
-    tile, without probabilities and without a rank; the mask is the same. Where the network works at
+    tile, without probabilities; mask, rank and objects are the same. Where the network works at
     a pixel size of its own, its class ids are brought back then, not its probabilities, which may
     differ at outlines; ``predictions.json`` says which.
 
@@ -111,8 +116,9 @@ def predict(
         levels: Also write ``levels/NAME.png``: what each level of the decoder predicts, the
             coarsest first, then the final prediction; of volumes one slice. Levels are not
             averaged.
-        tta: ``flip``, ``scale``, both, or ``none``: average the probabilities over mirrorings and
-            sizes of the image; by default as the run was configured.
+        tta: ``flip``, ``rotate``, ``scale``, several of them, or ``none``: average the
+            probabilities over mirrorings, quarter turns and sizes of the image; by default as the
+            run was configured.
         gate: Whether the pixels of a class become background (class 0) where the image's label
             says, with a probability below 0.5 for it, that the class is not there; for
             ``image_labels=contains:NAME`` alone. By default as the run was configured.
@@ -124,6 +130,8 @@ def predict(
         objects: Also number the objects and measure each; see
             :class:`maskwright.workflow.objects.ObjectFiles`.
         table: ``csv`` or ``parquet``, for the table of the objects.
+        mask_format: ``auto``, the image's own format where that loses nothing, or one of
+            :data:`maskwright.workflow.mask_files.SUFFIX_OF`. ``dicom-seg`` is for DICOM series.
         settings: ``key=value`` for any other setting of prediction, such as ``mirror_px=64`` or
             ``objects=watershed``.
         overwrite: Replace masks that exist, and forget a prediction that was interrupted.
@@ -141,7 +149,8 @@ def predict(
         ConfigError: When the network cannot give what is asked for, an image is too large to
             average, or the memory too small.
         DataError: When an input cannot be read; masks of the others are not touched.
-        OutputError: When a mask exists already, before anything is computed.
+        OutputError: When a mask exists already or its format cannot hold it, before anything is
+            computed, or another process writes masks into the same folder.
         RunError: When the run cannot be used.
     """
     from maskwright.workflow.opening import Asked, open_network
@@ -149,7 +158,8 @@ def predict(
     events = events or Events()
     spread = check_workers(workers, scheduler)
     target = Path(out)
-    earlier = Finished.of(target) if resume else None
+    with only_prediction(target):
+        earlier = Finished.of(target) if resume else None
     asked = Asked(tile, levels, tta, gate, engine, settings=tuple(settings))
     if earlier is not None:
         asked = asked.decided(*earlier.decided)
@@ -166,9 +176,14 @@ def predict(
         if wanted
     ]
     channels = group_channels(find_images(list(inputs)), predictor.channels)
-    files = {name: target / (name + mask_suffix(paths[0])) for name, paths in channels.items()}
-    check_targets([paths[0] for paths in channels.values()], list(files.values()), target,
+    files = {
+        name: target / (name + suffix_for(paths[0], mask_format))
+        for name, paths in channels.items()
+    }
+    images = [paths[0] for paths in channels.values()]
+    check_targets(images, list(files.values()), target,
                   overwrite=overwrite, resume=earlier is not None)  # fmt: skip
+    check_formats(images, mask_format, network.labels)
     with dividing(memory, workers) as memory:
         cases = plan_cases(
             channels,
@@ -187,12 +202,13 @@ def predict(
     network = network.quickened(sizes, events)
     predictor = network.predictor
     depends = {
-        "network": digest(Path(run)),
+        "network": digest(Path(run), predictor.numerics),
         "numerics": predictor.numerics,
         "tile": tile,
         "memory": memory,
         "gate": predictor.gate,
         "also": extras,
+        "mask_format": mask_format,
         "settings": network.settings.model_dump(mode="json", exclude={"engine", "precision"}),
     }
     if earlier is not None:
@@ -200,52 +216,56 @@ def predict(
     make_folder(target, subject=f"--out {out}")
     for name in extras:
         make_folder(target / name, subject=f"--out {out}")
-    end_leases(target)
-    finished = earlier or Finished.begin(target, depends)
-    left = [case for case in cases if not finished.has(case.file, case.paths)]
-    for case in cases if not resume else ():
-        discard(case.file)
-    tiles = sum(predictor.tiles(case.work_px, case.rule) for case in left)
-    events.send("start", images=len(left), numerics=predictor.numerics, tiles=tiles)
-    tell_parts(left, memory is not None, events)
-    if levels and network.level_shares:
-        tell_levels(network.level_shares, events)
-    progress = _Progress(events, tiles)
-    with ExitStack() as stack:
-        others: Workers | None = None
-        if spread and left:
-            form, threads = table if objects else None, threads_each(workers)
-            lease = Lease.begin(Path(os.path.abspath(target)))
-            job = Job.of(lease, network, asked, left[0].size, threads, extras, form)
-            others = stack.enter_context(
-                connected(workers, scheduler, network, Path(run), job, progress, events)
-            )
-            others.greet([path for case in left for path in case.paths])
-        for case, values in _predicted(
-            left, network, extras, measured, depends, progress, others, resume
-        ):
-            finished.add(case.file, case.paths, values)
+    with only_prediction(target):
+        # Another one may have ended since the first look.
+        check_targets(images, list(files.values()), target,
+                      overwrite=overwrite, resume=earlier is not None)  # fmt: skip
+        end_leases(target)
+        finished = earlier or Finished.begin(target, depends)
+        left = [case for case in cases if not finished.has(case.file, case.paths)]
+        for case in cases if not resume else ():
             discard(case.file)
-    records = [finished.record(case.file) for case in cases]
-    _tell(records, network, target, events)
-    if measured is not None:
-        measured.finish([case.name for case in cases], events)
-    summary = {
-        "run": str(run),
-        "numerics": predictor.numerics,
-        "averaged_over": list(predictor.ways),
-        "overlapping": predictor.overlapping,
-        "data": network.data.model_dump(mode="json"),
-        "images": records,
-    }
-    write_text(target / SUMMARY_NAME, json.dumps(summary, indent=2) + "\n")
-    finished.discard()
-    if measured is not None:
-        measured.discard([case.name for case in cases])
-    events.send("end", images=len(cases), out=str(target))
-    written = [target / PROBABILITIES_NAME / each["probabilities"]
-               for each in records if "probabilities" in each]  # fmt: skip
-    return Predictions(target, tuple(case.file for case in cases), tuple(written))
+        tiles = sum(predictor.tiles(case.work_px, case.rule) for case in left)
+        events.send("start", images=len(left), numerics=predictor.numerics, tiles=tiles)
+        tell_parts(left, memory is not None, events)
+        if levels and network.level_shares:
+            tell_levels(network.level_shares, events)
+        progress = _Progress(events, tiles)
+        with ExitStack() as stack:
+            others: Workers | None = None
+            if spread and left:
+                form, threads = table if objects else None, threads_each(workers)
+                lease = Lease.begin(Path(os.path.abspath(target)))
+                job = Job.of(lease, network, asked, left[0].size, threads, extras, form)
+                others = stack.enter_context(
+                    connected(workers, scheduler, network, Path(run), job, progress, events)
+                )
+                others.greet([path for case in left for path in case.paths])
+            for case, values in _predicted(
+                left, network, extras, measured, depends, progress, others, resume
+            ):
+                finished.add(case.file, case.paths, values)
+                discard(case.file)
+        records = [finished.record(case.file) for case in cases]
+        _tell(records, network, target, events)
+        if measured is not None:
+            measured.finish([case.name for case in cases], events)
+        summary = {
+            "run": str(run),
+            "numerics": predictor.numerics,
+            "averaged_over": list(predictor.ways),
+            "overlapping": predictor.overlapping,
+            "data": network.data.model_dump(mode="json"),
+            "images": records,
+        }
+        write_text(target / SUMMARY_NAME, json.dumps(summary, indent=2) + "\n")
+        finished.discard()
+        if measured is not None:
+            measured.discard([case.name for case in cases])
+        events.send("end", images=len(cases), out=str(target))
+        written = [target / PROBABILITIES_NAME / each["probabilities"]
+                   for each in records if "probabilities" in each]  # fmt: skip
+        return Predictions(target, tuple(case.file for case in cases), tuple(written))
 
 
 def _predicted(

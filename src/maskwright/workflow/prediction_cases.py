@@ -39,6 +39,7 @@ class Case:
         fit: How that was chosen, where the network's layers are known.
         streams: Whether it is predicted from its file, tile by tile.
         needed_bytes: Memory that is expected to be needed; 0 where that is not known.
+        at_once: How many turned copies of a tile can be predicted together in this memory.
         grid: Its grid and that of the network, where they differ; of the slices of a stack.
     """
 
@@ -50,6 +51,7 @@ class Case:
     fit: Fit | None = None
     streams: bool = False
     needed_bytes: int = 0
+    at_once: int = 1
     grid: Grid | None = None
 
     @property
@@ -148,7 +150,8 @@ def _case(
         )
     streams = streams and not whole
     needed = least if streams else needed
-    return Case(name, paths, file, header.size, fitted.rule, fitted, streams, needed, grid)
+    at_once = fitted.at_once(memory - needed)
+    return Case(name, paths, file, header.size, fitted.rule, fitted, streams, needed, at_once, grid)
 
 
 def _grid(

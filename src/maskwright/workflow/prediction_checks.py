@@ -8,8 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from maskwright.errors import ConfigError, DataError, OutputError
+from maskwright.io.lock import hold_lock
 from maskwright.io.sink import unfinished_folder
 from maskwright.workflow.prediction_journal import JOURNAL_NAME
+
+_LOCK_NAME = ".predictions.lock"
 
 
 def check_averaging(images: Sequence[Path], sizes: Sequence[tuple[int, ...]], most_px: int) -> None:
@@ -27,6 +30,26 @@ def check_averaging(images: Sequence[Path], sizes: Sequence[tuple[int, ...]], mo
                 found=f"{math.prod(size):,}",
                 remedy="predict this image with --tta none",
             )
+
+
+def check_turns(ways: Sequence[str], axes: Sequence[object]) -> None:
+    """Refuse quarter turns of images for a network to which Y and X are not alike.
+
+    Args:
+        ways: What is averaged over.
+        axes: What the network does along each axis of space.
+
+    Raises:
+        ConfigError: ``tta-rotate``.
+    """
+    if "rotate" in ways and axes[-1] != axes[-2]:
+        raise ConfigError(
+            "tta-rotate",
+            "--tta rotate",
+            expected="a network that treats rows and columns alike",
+            found="other poolings or convolutions along Y than along X",
+            remedy="use --tta flip",
+        )
 
 
 @contextmanager
@@ -48,6 +71,27 @@ def naming_image(path: Path) -> Iterator[None]:
             found=error.found,
             remedy=error.remedy,
         ) from error
+
+
+@contextmanager
+def only_prediction(target: Path) -> Iterator[None]:
+    """Keep other processes from writing masks into the same folder, where it is there yet.
+
+    Raises:
+        OutputError: ``output-in-use``, which names the other process.
+    """
+    if not target.is_dir():
+        yield
+        return
+    refused = OutputError(
+        "output-in-use",
+        f"--out {target}",
+        expected="a folder that no other prediction writes into",
+        found="one that another prediction writes into right now",
+        remedy="wait for it, stop it, or choose another --out",
+    )
+    with hold_lock(target / _LOCK_NAME, refused):
+        yield
 
 
 def check_targets(

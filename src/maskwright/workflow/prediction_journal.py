@@ -15,7 +15,7 @@ from maskwright.io.registry import file_of
 from maskwright.io.run_folder import RunFolder
 
 JOURNAL_NAME = ".predictions.unfinished.jsonl"
-_PRECISIONS = ("float32", "bfloat16")
+_PRECISIONS = ("float32", "bfloat16", "int8")
 _ENGINES = (("OpenVINO", "openvino"), ("ONNX", "onnx"))
 
 
@@ -153,15 +153,16 @@ def stamps(images: Sequence[Path]) -> list[list[Any]]:
     return [[str(path), stat.st_size, stat.st_mtime_ns] for path, stat in stats]
 
 
-def digest(network: Path) -> str:
+def digest(network: Path, numerics: str) -> str:
     """What tells a network from others: a hash of its files.
 
     Args:
         network: A run folder, a file, or the folder of a package.
+        numerics: What runs it, and its number format.
     """
     run, files = RunFolder(network), [network]
     if run.config.is_file():
-        files = [run.config, run.model]
+        files = [run.config, run.model, *([run.int8_network] if numerics.endswith("int8") else [])]
     elif network.is_dir():
         files = sorted(path for path in network.rglob("*") if path.is_file())
     found = hashlib.sha256()

@@ -29,6 +29,8 @@ DEFAULT_MEMORY = 2_000_000_000
 # Python with its libraries, as measured; memory that the allocator does not give back.
 _PROGRAM_BYTES = 450_000_000
 _SLACK = 1.25
+# Larger batches were no faster on a processor, and took more memory.
+_BATCH_PX = 1 << 20
 # What finding an object takes for each pixel of its box, as measured, and a box there is always
 # memory for.
 _BOX_BYTES = 100
@@ -65,6 +67,8 @@ class Fit:
         averaged: Whether tiles overlap and are averaged.
         sums: Data type of the running sums where tiles are averaged.
         band_bytes: Memory for the part of the image that is held.
+        tile_bytes: Memory for one tile while the network runs, with its slab of sums.
+        read_px: Pixels that the network reads for a tile at most.
         needed_bytes: Memory in all.
         box_px: Pixels of the box around the largest object that is cut and outlined.
     """
@@ -75,8 +79,19 @@ class Fit:
     averaged: bool
     sums: type[np.floating[Any]]
     band_bytes: int
+    tile_bytes: int
+    read_px: int
     needed_bytes: int
     box_px: int
+
+    def at_once(self, spare_bytes: int) -> int:
+        """How many turned copies of a tile are predicted together.
+
+        Args:
+            spare_bytes: Memory beside that of one tile.
+        """
+        fitting = 1 + max(0, spare_bytes) // self.tile_bytes
+        return max(1, min(fitting, _BATCH_PX // self.read_px))
 
     def settings(self) -> dict[str, Any]:
         """What the class ids depend on, as plain values."""
@@ -189,10 +204,11 @@ def fit(
         slab = 4 * averaged * tiling.classes * max(tile.write[0].size for tile in tiles) * across
         if slab > memory // 4:
             sums, slab = np.float16, slab // 2
-        needed = _PROGRAM_BYTES + int(_SLACK * tiling.bytes_px * largest) + slab + held
+        each = int(_SLACK * tiling.bytes_px * largest) + slab
+        needed = _PROGRAM_BYTES + each + held
         if needed <= memory:
             box = max(_LEAST_BOX_PX, (memory - _PROGRAM_BYTES) // _BOX_BYTES)
-            return Fit(rule, tile_px, len(tiles), averaged, sums, held, needed, box)
+            return Fit(rule, tile_px, len(tiles), averaged, sums, held, each, largest, needed, box)
         least = needed
     raise ConfigError(
         "memory-too-small",

@@ -14,7 +14,7 @@ from maskwright.data.intensity import Intensity
 from maskwright.data.labels import LabelMap
 from maskwright.io.channels import open_channels
 from maskwright.io.durable import make_folder, put_in_place
-from maskwright.io.large_mask import blocks_of, write_large_mask
+from maskwright.io.large_mask import blocks_of
 from maskwright.io.resampled import resampled_source
 from maskwright.io.sink import LabelStore, unfinished_folder
 from maskwright.io.source import ImageSource
@@ -22,6 +22,7 @@ from maskwright.predict.predictor import ABSENT_BELOW
 from maskwright.predict.stream import measure_source, predict_stream, tiles_left
 from maskwright.workflow.deciding import DecidedImage, Decider
 from maskwright.workflow.large_objects import write_large_objects
+from maskwright.workflow.mask_files import write_large_classes
 from maskwright.workflow.objects import ObjectFiles
 from maskwright.workflow.prediction_cases import Case
 from maskwright.workflow.prediction_checks import naming_image
@@ -180,10 +181,12 @@ def _write_mask(case: Case, found: DecidedImage, labels: LabelMap, source: Image
     """Write a mask beside the class ids, then move it, so that a kill leaves nothing there."""
     whole = found.store.folder / "mask" / case.file.name
     make_folder(whole.parent, subject=str(case.file))
-    write_large_mask(
+    write_large_classes(
         whole,
         case.size,
-        lambda block: labels.decode(found.classes(block)),
+        found.classes,
+        labels,
+        case.paths[0],
         spacing_mm=source.spacing_mm,
         geometry=source.geometry,
     )

@@ -159,8 +159,8 @@ def tell_too_large(records: Sequence[Mapping[str, Any]], events: Events) -> None
             "warning",
             code="objects-memory",
             text=f"{count} object{'s are' if count > 1 else ' is'} too large for the memory: not "
-            "cut where touching objects are cut, without an outline and without perimeter, "
-            "eccentricity and solidity. Give more with --memory, if that matters.",
+            "cut where touching objects are cut, and without perimeter, eccentricity and "
+            "solidity. Give more with --memory, if that matters.",
         )
 
 

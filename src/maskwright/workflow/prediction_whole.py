@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from maskwright.evaluate.uncertainty import entropy, trust
 from maskwright.io.channels import read_channels
 from maskwright.io.probabilities import probabilities_path, write_probabilities
-from maskwright.io.registry import write_mask
 from maskwright.report.figures import write_panels
 from maskwright.report.level_panels import level_panels
+from maskwright.workflow.mask_files import write_classes
 from maskwright.workflow.objects import ObjectFiles
 from maskwright.workflow.prediction_cases import Case
 from maskwright.workflow.prediction_checks import naming_image
@@ -60,6 +60,7 @@ def predict_whole(
             image.spacing_mm,
             rule=case.rule,
             hold=needed or image.array[0].size <= TRUSTED_PX,
+            at_once=case.at_once,
             on_tile=progress.ticks(path.name),
         )
     values = record(path, case.file, counted(found.classes_YX, labels), labels)
@@ -91,5 +92,5 @@ def predict_whole(
         values["image_label"] = image_label(network.image_class_names, found.image_probabilities_L)
     if predictor.gate is not None:
         values["gated"] = found.emptied
-    write_mask(case.file, labels.decode(found.classes_YX).placed_as(image))
+    write_classes(case.file, found.classes_YX, labels, path, image)
     return values

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from maskwright.config import ChannelIntensity, DataConfig, ModelConfig, PredictConfig
 from maskwright.data.intensity import select_channels
 from maskwright.data.target_spacing import spacing_missing
+from maskwright.errors import ConfigError
 from maskwright.nn.unet import UNet
-from maskwright.plan.machine import candidates, fastest
+from maskwright.plan.machine import candidates, fastest, reuse_memory
 from maskwright.predict.averaging import averaged, passes
 from maskwright.predict.engine import torch_engine
 from maskwright.predict.predictor import (
@@ -31,6 +32,7 @@ from maskwright.predict.predictor import (
 )
 from maskwright.predict.restoring import restore, restored
 from maskwright.predict.stack import predict_stack
+from maskwright.predict.variants import predict_variants
 from maskwright.resampling import Grid, resample_image
 from maskwright.workflow.prediction_plan import Tiling, tiling_of
 
@@ -103,18 +105,30 @@ class Predictor:
             slices: Whether stacks are predicted slice by slice.
             border: Whether the network tells interior and border.
             data: What training found for intensities and pixel size.
+
+        Raises:
+            ConfigError: ``engine-precision`` for int8.
         """
         model = network.config
         tiling = tiling_of(model, config, tile=tile)
         rule = tiling.rule_of(tiling.tile_px)
         blank = blank_tile(rule, model)
         options = candidates("channels_last", config.precision)
+        if not options:
+            raise ConfigError(
+                "engine-precision",
+                "--engine torch",
+                expected="the number format float32 or bfloat16",
+                found=f"predict.precision={config.precision}",
+                remedy="add --set precision=float32, or use --engine openvino",
+            )
         engines = {
             option: torch_engine(
                 network, layout=option.layout, precision=option.precision, levels=levels
             )
             for option in options
         }
+        reuse_memory()
         chosen, _ = fastest(options, lambda option: lambda: _run(engines[option], blank))
         return Predictor(
             engines[chosen],
@@ -163,7 +177,7 @@ class Predictor:
         """
         if self.slices and len(size) == 3:
             return size[0] * self.tiles(size[1:], rule)
-        wanted = [each.size for each in passes(size, self.ways, self.scales)]
+        wanted = [each.read_size for each in passes(size, self.ways, self.scales)]
         if self.ways and self.levels:
             wanted.append(size)
         return sum(len((rule or self.rule).cover(each)) for each in wanted)
@@ -175,6 +189,7 @@ class Predictor:
         *,
         rule: Rule | None = None,
         hold: bool = True,
+        at_once: int = 1,
         on_tile: Callable[[], None] | None = None,
     ) -> ImagePrediction:
         """All that the network says of an image, on the image's own grid.
@@ -186,6 +201,7 @@ class Predictor:
             spacing_mm: Its pixel size along each axis, where the file says it.
             rule: How it is tiled, by default the predictor's own rule.
             hold: Whether the probabilities of all pixels are kept, as averaging needs them.
+            at_once: How many turned copies of a tile may be predicted together.
             on_tile: Called after each tile.
 
         Raises:
@@ -194,7 +210,12 @@ class Predictor:
         if self.slices and image_CYX.ndim == 4:
             of_planes = None if spacing_mm is None else spacing_mm[1:]
             plane = partial(
-                self.predict, spacing_mm=of_planes, rule=rule, hold=hold, on_tile=on_tile
+                self.predict,
+                spacing_mm=of_planes,
+                rule=rule,
+                hold=hold,
+                at_once=at_once,
+                on_tile=on_tile,
             )
             return predict_stack(plane, image_CYX)
         grid = self.grid(image_CYX.shape[1:], spacing_mm)
@@ -203,22 +224,30 @@ class Predictor:
             image_CYX = resample_image(select_channels(image_CYX, self.channels), grid.to_network)
             bring_back = (grid.own_px, partial(restored, grid=grid))
 
+        normalise = partial(z_score, ways=self.intensities) if self.intensities else self.normalise
+
         def once(array_CYX: NDArray[Any], bring_back: BringBack | None = None) -> ImagePrediction:
             return predict_image(
                 array_CYX,
                 self.engine,
                 rule or self.rule,
                 self.channels,
-                normalise=partial(z_score, ways=self.intensities)
-                if self.intensities
-                else self.normalise,
-                hold=hold or bool(self.ways) or self.border,
+                normalise=normalise,
+                hold=hold or self.border,
                 bring_back=bring_back,
                 on_tile=on_tile,
             )
 
+        together = partial(
+            predict_variants,
+            engine=self.engine,
+            rule=rule or self.rule,
+            channels=self.channels,
+            normalise=normalise,
+            on_tile=on_tile,
+        )
         if self.ways:
-            found = averaged(once, self.ways, self.scales)(image_CYX)
+            found = averaged(together, self.ways, self.scales, at_once=at_once)(image_CYX)
             found = found if grid is None else restore(found, grid)
             if self.levels:
                 found = replace(found, levels_YX=once(image_CYX, bring_back).levels_YX)

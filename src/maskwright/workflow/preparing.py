@@ -9,12 +9,11 @@ from pathlib import Path
 from maskwright.config import RunConfig
 from maskwright.data.check import CheckReport, check_dataset
 from maskwright.data.choices import as_note
-from maskwright.data.problem import raise_first_refusal
-from maskwright.data.split import Split, read_split, split_by_parts, split_cases
-from maskwright.data.split_check import check_split
+from maskwright.data.split import Split
 from maskwright.plan.rules import FEWEST_SLICES
 from maskwright.progress import Events
 from maskwright.workflow.fitting import fit_to_data, settle_spacing
+from maskwright.workflow.splitting import choose_split
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def prepare(
         )
         config = settled(slices=True)
         report = check(data, config, events=events)
-    split = split_of(config, report, split_file)
+    split = choose_split(config, report, split_file)
     config, told = settle_spacing(settled(dims=report.dims, slices=sliced), report, split)
     if told and as_note(told) not in report.notes:
         events.send("message", text=told)
@@ -80,48 +79,3 @@ def check(data: str | Path, config: RunConfig, *, events: Events) -> CheckReport
     for line in report.lines():
         events.send("message", text=line)
     return report
-
-
-def split_of(config: RunConfig, report: CheckReport, split_file: str | Path | None) -> Split:
-    """Which image is for what: as a file or the data say, else drawn.
-
-    Args:
-        config: Shares and seed.
-        report: The checked data set.
-        split_file: JSON file that says it.
-
-    Raises:
-        DataError: When parts share what must not be shared.
-    """
-    data, seed = config.data, config.train.seed
-    if split_file is not None:
-        split = read_split(
-            Path(split_file),
-            report.cases,
-            seed=seed,
-            validation_share=data.validation_share,
-            sequence=report.sequence,
-        )
-    else:
-        split = split_by_parts(
-            report.cases,
-            seed=seed,
-            validation_share=data.validation_share,
-            sequence=report.sequence,
-            subject=str(report.root),
-        ) or split_cases(
-            report.cases,
-            seed=seed,
-            validation_share=data.validation_share,
-            test_share=data.test_share,
-            sequence=report.sequence,
-        )
-    problems = check_split(
-        split,
-        report.cases,
-        digests=report.digests,
-        present=report.present,
-        names=report.label_map.names if report.label_map else (),
-    )
-    raise_first_refusal(problems, expected="parts that share nothing")
-    return split

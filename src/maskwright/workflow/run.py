@@ -66,6 +66,7 @@ class Run:
         engine: str | None = None,
         objects: bool = False,
         table: str = "csv",
+        mask_format: str = "auto",
         settings: Sequence[str] = (),
         overwrite: bool = False,
         resume: bool = False,
@@ -82,13 +83,15 @@ class Run:
             probabilities: Also write the probability of every class.
             uncertainty: Also write a map of how unsure the network is.
             levels: Also draw what each level of the decoder predicts.
-            tta: Average over ``flip`` and ``scale`` of the image, or ``none``; by default as the
-                run was configured.
+            tta: Average over ``flip``, ``rotate`` and ``scale`` of the image, or ``none``; by
+                default as the run was configured.
             gate: Whether the image's label may take a class away; by default as configured.
             memory: What prediction takes at most, as ``"2GB"`` or in bytes.
             engine: ``auto``, ``torch``, ``openvino`` or ``onnx``; by default as configured.
             objects: Also number and measure the objects.
             table: ``csv`` or ``parquet``, for the table of the objects.
+            mask_format: ``auto``, ``png``, ``tiff``, ``nifti``, ``mha``, ``nrrd``, ``zarr`` or, for
+                DICOM series, ``dicom-seg``.
             settings: ``key=value`` for any other setting of prediction.
             overwrite: Replace masks that exist.
             resume: Go on with a prediction that was interrupted.
@@ -115,6 +118,7 @@ class Run:
             engine=engine,
             objects=objects,
             table=table,
+            mask_format=mask_format,
             settings=settings,
             overwrite=overwrite,
             resume=resume,

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from maskwright import geometry
 from maskwright.config import RunConfig
 from maskwright.data.check import CheckReport
 from maskwright.data.labelmap import LabelMap
@@ -25,11 +26,13 @@ from maskwright.progress import EventLog, Events
 from maskwright.train.pace import Pace
 from maskwright.train.schedule import steps_within
 from maskwright.train.trainer import fit, rehearse
+from maskwright.workflow.engines import refuse_int8
 from maskwright.workflow.fitting import fit_to_data, labels_of_images, settle_intensity
 from maskwright.workflow.gating import gate_of
 from maskwright.workflow.loading import hash_sources, load_sources
 from maskwright.workflow.planning import make_plan, may_slice, read_plan, renewed
-from maskwright.workflow.preparing import Prepared, check, prepare, split_of
+from maskwright.workflow.prediction_checks import check_turns
+from maskwright.workflow.preparing import Prepared, check, prepare
 from maskwright.workflow.rehearsing import (
     ScoringRehearsal,
     build_sampler,
@@ -41,6 +44,7 @@ from maskwright.workflow.rehearsing import (
 from maskwright.workflow.run import Run
 from maskwright.workflow.scoring import score_run
 from maskwright.workflow.settings import given_settings, resolve
+from maskwright.workflow.splitting import choose_split
 from maskwright.workflow.starting import Start, open_start
 from maskwright.workflow.validating import Scores, validator
 
@@ -140,7 +144,7 @@ def train(
             "message", text=f"Resuming {out} with its own settings and split; others are not used."
         )
         report = check(data, config, events=events)
-        chosen = split_of(config, report, folder.splits if folder.splits.exists() else split)
+        chosen = choose_split(config, report, folder.splits if folder.splits.exists() else split)
         prepared = Prepared(config, config, report, chosen)
     else:
         if resume:
@@ -153,6 +157,8 @@ def train(
             start.check(prepared.fitted, labels_given=bool(prepared.config.data.labels))
     config, report, chosen = prepared.fitted, prepared.report, prepared.split
     gate_of(config.predict, config.data, config.model)
+    refuse_int8(config.predict)
+    check_turns(config.predict.tta, geometry.axes_of(config.model))
     folder.begin(resume=resume)
     with folder.lock():
         write_split(folder.splits, chosen)

@@ -5,10 +5,12 @@ A task whose worker ends is given to another one, which takes up the bands that 
 
 from __future__ import annotations
 
+import math
 import os
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,7 +21,6 @@ from maskwright.errors import DataError, RunError
 from maskwright.io.sink import LabelStore
 from maskwright.predict.stream import bands_left, tiles_left
 from maskwright.progress import Events
-from maskwright.tiling import Tile
 from maskwright.workflow.distributed_tasks import (
     Answer,
     Job,
@@ -38,6 +39,9 @@ from maskwright.workflow.prediction_plan import Fit
 _POLLED_S = 0.02
 _LOOKED_S = 2.0
 _FIRST_WORKER_S = 60
+MOST_KILLED = 3
+"""An image is at fault that ends so many workers."""
+
 # What fails but for the image, such as a shared folder that is away for a moment.
 _RETRIES = 2
 # PyTorch rounds the last digit of a probability with one thread otherwise than with several.
@@ -84,7 +88,7 @@ class Workers:
         self._progress, self._events = progress, events
         self._addresses: set[str] = set()
         self._apart: set[str] = set()
-        self._looked_s = 0.0
+        self._looked_s = -math.inf
         self._network: Any = None
 
     def greet(self, images: Sequence[Path]) -> None:
@@ -110,9 +114,18 @@ class Workers:
                 remedy="start workers with `dask worker ADDRESS`, then run the command again",
             ) from error
         paths = [_absolute(path) for path in images]
-        found = self._client.run(look, self._job.lease, paths, on_error="return")
-        for address, values in found.items():
-            self._check(address, values)
+        try:
+            found = self._client.run(look, self._job.lease, paths, on_error="return")
+        except ImportError as error:
+            raise RunError(
+                "worker-package",
+                "the workers",
+                expected=f"maskwright {maskwright.__version__}, as on this machine",
+                found=str(error),
+                remedy="install the same version on all machines, and start the workers again",
+            ) from error
+        for values in found.values():
+            self._check(values)
         self._look()
         self._give_network()
 
@@ -143,7 +156,12 @@ class Workers:
         """
         cover = fitted.rule.cover(case.work_px)
         left = bands_left(cover, store)
-        counts = [_tiles_of(band, cover, store) for band in left]
+        begun = Counter(
+            tile.write[0].start
+            for tile in cover
+            if tile.weights is not None or not store.is_written(tile.write_slices)
+        )
+        counts = [begun[band.start] for band in left]
         # Tiles that reach into the bands of several tasks count once.
         self._progress.skip(len(tiles_left(cover, store)) - sum(counts))
         arguments = (_elsewhere(case), fitted, measured)
@@ -165,20 +183,24 @@ class Workers:
 
     def _results(self, tasks: Iterable[_Task]) -> Iterator[tuple[_Task, dict[str, Any]]]:
         """What tasks return, as they end; no more are with the scheduler than can be run."""
-        waiting, running = deque(tasks), dict[Any, _Task]()
+        # Beside each task, how often it was lost.
+        waiting = deque((task, 0) for task in tasks)
+        running: dict[Any, tuple[_Task, int]] = {}
         try:
             while waiting or running:
                 self._look()
                 while waiting and len(running) < max(1, len(self._addresses)):
-                    task = waiting.popleft()
-                    running[self._submit(task)] = task
+                    task, lost = waiting.popleft()
+                    running[self._submit(task)] = task, lost
                 for future in [future for future in running if future.done()]:
-                    task = running.pop(future)
+                    task, lost = running.pop(future)
                     answer = self._answer(future, task)
                     if answer is None:
+                        if lost + 1 == MOST_KILLED:
+                            raise _killed(task)
                         # With the last worker went the network too.
                         self._give_network()
-                        waiting.appendleft(task)
+                        waiting.appendleft((task, lost + 1))
                         continue
                     self._progress.add(task.case.paths[0].name, task.tiles)
                     yield task, answer["values"]
@@ -189,9 +211,9 @@ class Workers:
                 self._client.cancel(list(running), force=True)
 
     def _submit(self, task: _Task) -> Any:
-        return self._client.submit(
-            task.function, self._job, self._network, *task.arguments, pure=False, retries=_RETRIES
-        )
+        arguments = (self._job, self._network, *task.arguments)
+        with _asking():
+            return self._client.submit(task.function, *arguments, pure=False, retries=_RETRIES)
 
     def _answer(self, future: Any, task: _Task) -> Answer | None:
         """What a task returned; ``None`` where it was lost with all workers.
@@ -207,14 +229,7 @@ class Workers:
         except CancelledError:
             return None
         except KilledWorker as error:
-            raise DataError(
-                "worker-killed",
-                str(task.case.paths[0]),
-                expected="to be predicted by a worker",
-                found="several workers that ended while they worked on it",
-                remedy="it may need more memory than they have: use fewer --workers or a smaller "
-                "--tile, and go on with --resume",
-            ) from error
+            raise _killed(task) from error
         failed = error_of(answer)
         if failed is not None:
             raise failed
@@ -234,32 +249,28 @@ class Workers:
     def _look(self, *, now: bool = False) -> None:
         """See now and then which workers are there, and tell of those that are not."""
         now_s = time.monotonic()
-        if self._addresses and not now and now_s - self._looked_s < _LOOKED_S:
+        if not now and now_s - self._looked_s < _LOOKED_S:
             return
-        there = set(self._client.nthreads())
+        with _asking():
+            there = set(self._client.nthreads())
         for address in sorted(self._addresses - there):
             self._events.send(
                 "warning",
                 code="worker-lost",
                 text=f"The worker at {address} ended; what it was working on is predicted again.",
             )
+        if not there:
+            self._events.send("busy", text="Waiting for a worker")
         self._addresses, self._looked_s = there, now_s
 
     def _give_network(self) -> None:
         """Send the network to every worker."""
-        self._network = self._client.scatter(
-            self._files, broadcast=True, direct=True, hash=False, timeout=_FIRST_WORKER_S
-        )
-
-    def _check(self, address: str, values: Any) -> None:
-        if isinstance(values, ImportError):
-            raise RunError(
-                "worker-package",
-                f"the worker at {address}",
-                expected="maskwright to be installed",
-                found=str(values),
-                remedy="install the same version on all machines, and start the workers again",
+        with _asking():
+            self._network = self._client.scatter(
+                self._files, broadcast=True, direct=True, hash=False, timeout=_FIRST_WORKER_S
             )
+
+    def _check(self, values: Any) -> None:
         if not isinstance(values, dict):
             # It ended while it was asked; another one takes its place.
             return
@@ -272,13 +283,34 @@ class Workers:
             raise no_image(host, values["image"])
 
 
-def _tiles_of(band: slice, cover: Sequence[Tile], store: LabelStore) -> int:
-    """Tiles that begin with a band and are still to be predicted."""
-    return sum(
-        tile.write[0].start == band.start
-        and (tile.weights is not None or not store.is_written(tile.write_slices))
-        for tile in cover
+def _killed(task: _Task) -> DataError:
+    return DataError(
+        "worker-killed",
+        str(task.case.paths[0]),
+        expected="to be predicted by a worker",
+        found="several workers that ended while they worked on it",
+        remedy="it may need more memory than they have: use fewer --workers or a smaller --tile, "
+        "and go on with --resume",
     )
+
+
+@contextmanager
+def _asking() -> Iterator[None]:
+    """Tell of a scheduler that no longer answers.
+
+    Raises:
+        RunError: ``scheduler-lost``.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            "scheduler-lost",
+            "the scheduler",
+            expected="to reach it and its workers until all is predicted",
+            found=str(error),
+            remedy="start it again, and go on with --resume",
+        ) from error
 
 
 def _runs(bands: Sequence[slice], most: int) -> Iterator[tuple[int, int]]:
