@@ -41,7 +41,7 @@ def prediction_bytes(model: ModelConfig, tile_px: int) -> int:
         >>> prediction_bytes(ModelConfig(), 1024) // 2**20
         512
     """
-    return round(tile_px**model.dims * model.level_widths[0] * rules.PREDICTION_BYTES)
+    return round(float(tile_px) ** model.dims * model.level_widths[0] * rules.PREDICTION_BYTES)
 
 
 def legal_patch(
