@@ -14,6 +14,7 @@ import pytest
 from maskwright.data.sample import write_sample
 from maskwright.workflow.planning import plan
 
+TINY = ("depth=1", "width=4", "patch_px=32", "validations=1", "batch=1", "evaluate.measures=")
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 USUAL = {"depth": 4, "width": 16, "patch": 256, "batch": 4, "target": "classes", "strides": None}
 VOLUMES = {**USUAL, "depth": 3, "batch": 2}
@@ -56,7 +57,7 @@ def test_the_plan_is_told_choice_by_choice_and_nothing_is_written(
 
 
 def test_a_plan_as_json_is_taken_back_by_training(data: Path, tmp_path: Path) -> None:
-    settings = [f"--set={name}" for name in ("depth=1", "width=4", "validations=1", "batch=1")]
+    settings = [f"--set={name}" for name in TINY]
     done = _maskwright("plan", data, "--steps", "2", "--json", *settings)
     assert done.returncode == 0, done.stderr
     values = json.loads(done.stdout)

@@ -104,12 +104,12 @@ class Fingerprint:
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> Fingerprint:
         """From what :meth:`to_json` gave."""
-        known = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        classes = tuple(
-            ClassFacts(**{k: tuple(v) if isinstance(v, list) else v for k, v in facts.items()})
-            for facts in values["classes"]
-        )
-        return Fingerprint(**{**known, "classes": classes})
+        classes = tuple(ClassFacts(**_tuples(facts)) for facts in values["classes"])
+        return Fingerprint(**{**_tuples(values), "classes": classes})
+
+
+def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
 
 
 def names_to_look_at(names: Sequence[str], report: CheckReport) -> tuple[str, ...]:
@@ -121,7 +121,8 @@ def names_to_look_at(names: Sequence[str], report: CheckReport) -> tuple[str, ..
     """
     names = sorted(names)
     most = min(_IMAGES, len(names))
-    chosen, pixels = [], 0
+    chosen: list[str] = []
+    pixels = 0
     for number in range(most):
         name = names[number * len(names) // most]
         pixels += math.prod(report.images[name].size)
@@ -239,10 +240,9 @@ def _moments(
     values_CN = source.image_CYX.reshape(len(source.image_CYX), -1)[:, ::step]
     seen_CN = intensity.apply(values_CN[:, None, :], source.intensity, channels)[:, 0]
     kept_N = labels_N < classes
-    labels_N, seen_CN = labels_N[kept_N], seen_CN[:, kept_N].astype(np.float64)
-    sums_KC = np.stack([np.bincount(labels_N, row, classes) for row in seen_CN], axis=1)
-    squares_KC = np.stack([np.bincount(labels_N, row**2, classes) for row in seen_CN], axis=1)
-    return np.bincount(labels_N, minlength=classes), sums_KC, squares_KC
+    where_KN = labels_N[kept_N] == np.arange(classes)[:, None]
+    kept_CN = seen_CN[:, kept_N].astype(np.float64)
+    return where_KN.sum(1, dtype=np.int64), where_KN @ kept_CN.T, where_KN @ (kept_CN**2).T
 
 
 def _shapes(
@@ -261,13 +261,14 @@ def _shapes(
         for side in ndimage.find_objects(where_YX.astype(np.uint8))[0]
     )
     where_YX = where_YX[box]
+    numbers_YX: NDArray[np.int32]
     if objects_YX is None or not label:
-        numbers_YX = cc3d.connected_components(where_YX)
+        numbers_YX = cc3d.connected_components(where_YX).astype(np.int32)
     else:
         numbers_YX = objects_YX[box]
     extents = [
         float(max(side.stop - side.start for side in box))
-        for box in ndimage.find_objects(numbers_YX.astype(np.int32))
+        for box in ndimage.find_objects(numbers_YX)
         if box is not None
     ]
     # What lies beyond the image is not known, so that its border is no border of an object.
