@@ -68,7 +68,11 @@ def candidates(layout: str, precision: str) -> list[Numerics]:
 
 
 def fastest(
-    options: Sequence[Option], run: Callable[[Option], Callable[[], None]], rounds: int = 3
+    options: Sequence[Option],
+    run: Callable[[Option], Callable[[], None]],
+    rounds: int = 3,
+    *,
+    limit_s: float = math.inf,
 ) -> tuple[Option, Mapping[str, float]]:
     """Time a few steps with each option and take the fastest.
 
@@ -79,23 +83,32 @@ def fastest(
         options: What to compare, such as :class:`Numerics`; a single one is returned unmeasured.
         run: Prepares an option and returns its step; the first step is not counted.
         rounds: Counted steps of each option; the fastest counts, since noise only slows.
+        limit_s: Time after which no further round begins; without any the first steps count.
 
     Returns:
         The fastest option, and seconds a step for each that was measured.
     """
     if len(options) == 1:
         return options[0], {}
+    begun = time.perf_counter()
     steps = {option: run(option) for option in options}
-    for step in steps.values():
+    first: dict[Option, float] = {}
+    for option, step in steps.items():
+        start = time.perf_counter()
         step()
+        first[option] = time.perf_counter() - start
     seconds = dict.fromkeys(options, math.inf)
     for _ in range(rounds):
+        if time.perf_counter() - begun > limit_s:
+            break
         limit = _CLEARLY_SLOWER * min(seconds.values())
         for option in options:
             if seconds[option] <= limit or math.isinf(limit):
                 start = time.perf_counter()
                 steps[option]()
                 seconds[option] = min(seconds[option], time.perf_counter() - start)
+    if math.isinf(min(seconds.values())):
+        seconds = first
     best = min(seconds, key=seconds.__getitem__)
     return best, {str(option): value for option, value in seconds.items()}
 

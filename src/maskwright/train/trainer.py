@@ -20,6 +20,7 @@ from maskwright.train.signals import stop_requests
 from maskwright.train.stepper import Stepper, StepResult
 
 _CHECKPOINT_EVERY_S = 30.0
+_PATIENCE = 3.0
 
 
 @dataclass
@@ -84,18 +85,23 @@ def rehearse(stepper: Stepper, sampler: PatchSampler, seconds: float, least: int
         stepper: A stepper made for this purpose.
         sampler: The training patches.
         seconds: How long to measure.
-        least: Counted updates at least.
+        least: Counted updates at least, unless they take several times as long as that.
     """
     times: list[float] = []
     begun = time.perf_counter()
     with Prefetch(sampler) as batches:
         step = 0
-        while len(times) < least or time.perf_counter() - begun < seconds:
+        while (
+            not times
+            or time.perf_counter() - begun < seconds
+            or (len(times) < least and time.perf_counter() - begun < _PATIENCE * seconds)
+        ):
             start = time.perf_counter()
             image, target = stepper.prepare(batches.take(step), step)
             stepper.update(image, target, step, stepper.config.learning_rate * 0.01)
             step += 1
-            if step > 2:
+            # The first ones are slower, which matters only where there is time for more.
+            if step > 2 or time.perf_counter() - begun > seconds:
                 times.append(time.perf_counter() - start)
     return sum(times) / len(times)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +31,8 @@ from maskwright.workflow.validating import Scores
 _SCORING_S = 3.0
 _SCORING_S_PER_MEGAPIXEL = 2.0
 _PARTITION_S_PER_MEGAPIXEL = 5.0
+# Comparing number formats may take this share of the time.
+_NUMERICS_SHARE = 0.05
 # A rehearsal of the scores may take this share of the time.
 _REHEARSAL_SHARE = 0.08
 # How much longer a report takes for each further image it shows.
@@ -85,7 +88,9 @@ def fastest_numerics(
         image, target = stepper.prepare(sampler.draw(0), 0)
         return lambda: _discard(stepper.update(image, target, 0, 1e-6))
 
-    numerics, seconds = fastest(options, step_of)
+    minutes = config.train.minutes
+    limit_s = math.inf if minutes is None else _NUMERICS_SHARE * 60 * minutes
+    numerics, seconds = fastest(options, step_of, limit_s=limit_s)
     for name, value in seconds.items():
         events.send("measured", numerics=name, step_s=round(value, 4))
     return numerics, seconds
