@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from maskwright.workflow.evaluation import Evaluation, evaluate
     from maskwright.workflow.exporting import export
     from maskwright.workflow.importing import import_weights
+    from maskwright.workflow.planning import plan
     from maskwright.workflow.prediction import predict
     from maskwright.workflow.predictions import Predictions
     from maskwright.workflow.quantising import quantise
@@ -66,6 +67,7 @@ _HOME = {
     "import_weights": ("workflow.importing", "import_weights"),
     "measure": ("evaluate.measuring", "measure"),
     "open_run": ("workflow.run", "open_run"),
+    "plan": ("workflow.planning", "plan"),
     "predict": ("workflow.prediction", "predict"),
     "quantise": ("workflow.quantising", "quantise"),
     "report": ("workflow.reporting", "report"),
@@ -92,6 +94,7 @@ __all__ = [
     "import_weights",
     "measure",
     "open_run",
+    "plan",
     "predict",
     "quantise",
     "report",
@@ -103,8 +106,9 @@ __all__ = [
 class _Package(ModuleType):
     """The package itself: its public names are loaded at their first use.
 
-    Some are named as a room is (``train``, ``predict``, ``evaluate``, ``report``). Importing a
-    room makes the import system set it as an attribute here; the public name has to win.
+    Some are named as a room is (``plan``, ``train``, ``predict``, ``evaluate``, ``report``).
+    Importing a room makes the import system set it as an attribute here; the public name has to
+    win.
     """
 
     def __dir__(self) -> list[str]:

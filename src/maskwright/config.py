@@ -295,30 +295,14 @@ def apply_settings(config: RunConfig, settings: tuple[str, ...]) -> RunConfig:
         32
     """
     values = config.model_dump()
-    known = field_paths(RunConfig)
     for setting in settings:
-        key, separator, text = setting.partition("=")
-        key = key.strip()
-        matches = [p for p in known if p == key] or [p for p in known if p.endswith("." + key)]
-        if not separator or len(matches) != 1:
-            shorts = [p.rsplit(".", 1)[-1] for p in known]
-            near = difflib.get_close_matches(key.rsplit(".", 1)[-1], shorts, n=1)
-            remedy = f"did you mean {near[0]}?" if near else "see `maskwright train --help`"
-            if len(matches) > 1:
-                remedy = f"write one of {', '.join(matches)}"
-            raise ConfigError(
-                "config-unknown-key",
-                f"--set {setting}",
-                expected="key=value with a known key",
-                found=repr(key),
-                remedy=remedy,
-            )
+        *parents, leaf = setting_path(setting).split(".")
+        text = setting.partition("=")[2]
         try:
             value: Any = json.loads(text)
         except json.JSONDecodeError:
             value = text
         target: dict[str, Any] = values
-        *parents, leaf = matches[0].split(".")
         for parent in parents:
             target = target[parent]
         target[leaf] = value
@@ -327,6 +311,39 @@ def apply_settings(config: RunConfig, settings: tuple[str, ...]) -> RunConfig:
         elif leaf == "minutes":
             target["steps"] = None
     return validate(RunConfig, values, subject="--set")
+
+
+def setting_path(setting: str) -> str:
+    """The whole name of the field that a setting is of.
+
+    Args:
+        setting: ``key=value`` as :func:`apply_settings` takes it.
+
+    Raises:
+        ConfigError: ``config-unknown-key`` for an unknown or ambiguous key.
+
+    Example:
+        >>> setting_path("width=8")
+        'model.width'
+    """
+    key, separator, _ = setting.partition("=")
+    key = key.strip()
+    known = field_paths(RunConfig)
+    matches = [p for p in known if p == key] or [p for p in known if p.endswith("." + key)]
+    if separator and len(matches) == 1:
+        return matches[0]
+    shorts = [p.rsplit(".", 1)[-1] for p in known]
+    near = difflib.get_close_matches(key.rsplit(".", 1)[-1], shorts, n=1)
+    remedy = f"did you mean {near[0]}?" if near else "see `maskwright train --help`"
+    if len(matches) > 1:
+        remedy = f"write one of {', '.join(matches)}"
+    raise ConfigError(
+        "config-unknown-key",
+        f"--set {setting}",
+        expected="key=value with a known key",
+        found=repr(key),
+        remedy=remedy,
+    )
 
 
 def parse_config(text: str, *, subject: str) -> RunConfig:

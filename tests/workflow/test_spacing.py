@@ -20,6 +20,7 @@ from maskwright.errors import DataError
 from maskwright.io.registry import read_image, read_mask
 from maskwright.progress import Events
 from maskwright.workflow.opening import Asked, open_network
+from maskwright.workflow.planning import read_plan
 from maskwright.workflow.prediction_cases import plan_cases
 from maskwright.workflow.prediction_whole import TRUSTED_PX
 
@@ -230,7 +231,8 @@ def test_the_report_tells_the_choices_and_repeats_them(run: mw.Run) -> None:
     spacing = run.config.data.spacing_mm
     assert spacing is not None
     assert f"pixels of {by(spacing)} mm" in html
-    assert f"--set data.spacing={','.join(map(str, spacing))}" in html
+    assert f"--plan {run.folder.plan}" in html
+    assert read_plan(run.folder.plan).config.data.spacing_mm == spacing
 
 
 def test_images_without_a_spacing_are_refused_until_it_is_given(

@@ -9,11 +9,11 @@ import sys
 
 import typer
 
-from maskwright.cli import exports, networks, scores, weights
+from maskwright.cli import exports, networks, plans, scores, weights
 from maskwright.cli.application import app
 from maskwright.errors import MaskwrightError
 
-__all__ = ["app", "exports", "main", "networks", "scores", "weights"]
+__all__ = ["app", "exports", "main", "networks", "plans", "scores", "weights"]
 
 
 def main() -> None:

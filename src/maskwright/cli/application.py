@@ -55,6 +55,29 @@ ObjectIds = Annotated[
 Seed = Annotated[int | None, typer.Option(help="Seed of everything random.", show_default="0")]
 PRESETS_HELP = "unet, small, fused, attention, residual, ronneberger2015, cicek2016 or isensee2021."
 Preset = Annotated[str, typer.Option(help=PRESETS_HELP)]
+StartPreset = Annotated[
+    str | None, typer.Option(help=PRESETS_HELP, show_default="unet, or the network of --from")
+]
+StartFrom = Annotated[
+    Path | None,
+    typer.Option("--from", metavar="RUN", help="Begin with the network and weights of a run."),
+]
+Minutes = Annotated[
+    float | None,
+    typer.Option(min=0.05, help="Time for everything, the report included.", show_default="10"),
+]
+Steps = Annotated[int | None, typer.Option(min=1, help="Updates instead of time.")]
+SplitFile = Annotated[
+    Path | None,
+    typer.Option(help='JSON {"train": […], "validation": […], "test": […]}; globs allowed.'),
+]
+ImageLabels = Annotated[
+    str | None,
+    typer.Option(
+        help="Class of each whole image: labels.csv, or contains:NAME of a class.",
+        show_default="column image_label of a manifest; none leaves it out",
+    ),
+]
 
 
 @contextmanager

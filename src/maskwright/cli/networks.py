@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from maskwright.cli.application import (
-    PRESETS_HELP,
     Data,
     GroupBy,
+    ImageLabels,
     Json,
     Labels,
+    Minutes,
     ObjectIds,
     Preset,
     Quiet,
     Seed,
     Settings,
+    SplitFile,
+    StartFrom,
+    StartPreset,
+    Steps,
     app,
     listening,
     print_json,
@@ -67,40 +73,32 @@ def check(
 def train(
     data: Data,
     out: Annotated[Path, typer.Option(help="Run folder to make.", show_default=False)],
-    minutes: Annotated[
-        float | None, typer.Option(min=0.05, help="Time budget.", show_default="10")
-    ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Updates instead of time.")] = None,
-    preset: Annotated[
-        str | None, typer.Option(help=PRESETS_HELP, show_default="unet, or the network of --from")
-    ] = None,
-    start_from: Annotated[
+    minutes: Minutes = None,
+    steps: Steps = None,
+    preset: StartPreset = None,
+    start_from: StartFrom = None,
+    plan: Annotated[
         Path | None,
-        typer.Option("--from", metavar="RUN", help="Begin with the network and weights of a run."),
+        typer.Option(metavar="FILE", help="A plan of `maskwright plan --json`, as it is."),
     ] = None,
     settings: Settings = None,
     seed: Seed = None,
-    split: Annotated[
-        Path | None,
-        typer.Option(help='JSON {"train": […], "validation": […], "test": […]}; globs allowed.'),
-    ] = None,
+    split: SplitFile = None,
     group_by: GroupBy = None,
     objects: ObjectIds = None,
     labels: Labels = None,
-    image_labels: Annotated[
-        str | None,
-        typer.Option(
-            help="Class of each whole image: labels.csv, or contains:NAME of a class.",
-            show_default="column image_label of a manifest; none leaves it out",
-        ),
-    ] = None,
+    image_labels: ImageLabels = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Train a U-Net, score it on held-out images and write a report.
 
+    Depth, width, patches and the rest follow from the data, this machine and the time; see
+    maskwright plan. Whatever is set with --set or --preset stays as it is.
+
     Example: maskwright train data --out runs/cells --minutes 10
     """
+    begun_s = time.monotonic()  # loading the framework is a part of the time
     from maskwright.workflow.training import train as run_training
 
     with listening(quiet) as events:
@@ -111,6 +109,7 @@ def train(
             steps=steps,
             preset=preset,
             start_from=start_from,
+            plan=plan,
             settings=tuple(settings or ()),
             seed=seed,
             split=split,
@@ -119,6 +118,7 @@ def train(
             labels=labels,
             image_labels=image_labels,
             resume=resume,
+            begun_s=begun_s,
             events=events,
         )
     print_summary(read_summary(run.metrics()["summary"]))

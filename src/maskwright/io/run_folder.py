@@ -22,6 +22,7 @@ class RunFolder:
     ::
 
         config.json          everything resolved; enough to repeat the run
+        plan.json            every choice with its reason
         model.safetensors    the network that predict uses
         checkpoints/         resume state
         events.jsonl         progress, one JSON object a line
@@ -49,6 +50,11 @@ class RunFolder:
     def config(self) -> Path:
         """The resolved configuration."""
         return self.path / "config.json"
+
+    @property
+    def plan(self) -> Path:
+        """Every choice with its reason."""
+        return self.path / "plan.json"
 
     @property
     def model(self) -> Path:

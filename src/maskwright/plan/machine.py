@@ -10,9 +10,12 @@ import sys
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, TypeVar
 
 import torch
+
+from maskwright.plan.hardware import MachineFacts
 
 Layout = Literal["contiguous", "channels_last"]
 Precision = Literal["float32", "bfloat16"]
@@ -20,6 +23,11 @@ Option = TypeVar("Option", bound=Hashable)
 
 _CLEARLY_SLOWER = 1.5
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # numbers of glibc's malloc.h
+_MEMORY_FILE, _LIMIT_FILE = "/proc/meminfo", "/sys/fs/cgroup/memory.max"
+_FORMAT_FLAGS = {
+    "bfloat16": {"avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16"},
+    "float16": {"avx512_fp16", "amx_fp16", "fphp", "asimdhp"},
+}
 
 
 @dataclass(frozen=True)
@@ -60,7 +68,11 @@ def candidates(layout: str, precision: str) -> list[Numerics]:
 
 
 def fastest(
-    options: Sequence[Option], run: Callable[[Option], Callable[[], None]], rounds: int = 3
+    options: Sequence[Option],
+    run: Callable[[Option], Callable[[], None]],
+    rounds: int = 3,
+    *,
+    limit_s: float = math.inf,
 ) -> tuple[Option, Mapping[str, float]]:
     """Time a few steps with each option and take the fastest.
 
@@ -71,23 +83,32 @@ def fastest(
         options: What to compare, such as :class:`Numerics`; a single one is returned unmeasured.
         run: Prepares an option and returns its step; the first step is not counted.
         rounds: Counted steps of each option; the fastest counts, since noise only slows.
+        limit_s: Time after which no further round begins; without any the first steps count.
 
     Returns:
         The fastest option, and seconds a step for each that was measured.
     """
     if len(options) == 1:
         return options[0], {}
+    begun = time.perf_counter()
     steps = {option: run(option) for option in options}
-    for step in steps.values():
+    first: dict[Option, float] = {}
+    for option, step in steps.items():
+        start = time.perf_counter()
         step()
+        first[option] = time.perf_counter() - start
     seconds = dict.fromkeys(options, math.inf)
     for _ in range(rounds):
+        if time.perf_counter() - begun > limit_s:
+            break
         limit = _CLEARLY_SLOWER * min(seconds.values())
         for option in options:
             if seconds[option] <= limit or math.isinf(limit):
                 start = time.perf_counter()
                 steps[option]()
                 seconds[option] = min(seconds[option], time.perf_counter() - start)
+    if math.isinf(min(seconds.values())):
+        seconds = first
     best = min(seconds, key=seconds.__getitem__)
     return best, {str(option): value for option, value in seconds.items()}
 
@@ -136,6 +157,73 @@ def describe_machine() -> dict[str, str]:
     if torch.cuda.is_available():
         facts["accelerator"] = torch.cuda.get_device_name()
     return facts
+
+
+def machine_facts() -> MachineFacts:
+    """What a plan needs to know of this machine before anything is measured.
+
+    Example:
+        >>> machine_facts().cores >= 1
+        True
+    """
+    accelerator, memory_bytes = "", _free_bytes()
+    if torch.cuda.is_available():
+        accelerator, memory_bytes = torch.cuda.get_device_name(), torch.cuda.mem_get_info()[0]
+    return MachineFacts(
+        processor=_processor_name(),
+        cores=_cores(),
+        memory_bytes=memory_bytes,
+        accelerator=accelerator,
+        native=_native_formats(),
+    )
+
+
+def peak_bytes() -> int:
+    """The most memory this process ever used, that of the accelerator where there is one."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _free_bytes() -> int | None:
+    """Memory that is free, and no more than a container allows."""
+    found = []
+    for path, name in ((_MEMORY_FILE, "MemAvailable:"), (_LIMIT_FILE, "")):
+        try:
+            lines = Path(path).read_text(encoding="utf-8").splitlines()
+        except OSError:
+            continue
+        numbers = [line.removeprefix(name).split() for line in lines if line.startswith(name)]
+        if numbers and numbers[0][0].isdecimal():
+            found.append(int(numbers[0][0]) * (1024 if name else 1))
+    return min(found, default=None)
+
+
+def _native_formats() -> tuple[str, ...]:
+    """Number formats of two bytes for which there are units, where the system tells."""
+    if torch.cuda.is_available():
+        return ("bfloat16", "float16") if torch.cuda.is_bf16_supported() else ("float16",)
+    flags: set[str] = set()
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
+                if line.startswith(("flags", "Features")):
+                    flags = set(line.split(":", 1)[1].split())
+                    break
+    except OSError:
+        return ()
+    return tuple(name for name, marks in _FORMAT_FLAGS.items() if flags & marks)
 
 
 def _processor_name() -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 
 
-def learning_rate(step: int, total: int, peak: float, warmup_share: float) -> float:
+def learning_rate(step: float, total: int, peak: float, warmup_share: float) -> float:
     """Linear warm-up, then half a cosine down to zero.
 
     Args:
-        step: Number of the update, from 0.
+        step: Number of the update, from 0; a place between two where the run's length was
+            corrected, see :class:`maskwright.train.pace.Course`.
         total: Updates of the whole run.
         peak: Largest rate.
         warmup_share: Share of the updates that rise.
@@ -25,7 +26,7 @@ def learning_rate(step: int, total: int, peak: float, warmup_share: float) -> fl
     """
     warmup = round(total * warmup_share)
     if step < warmup:
-        return peak * (step + 1) / warmup
+        return peak * min(1.0, (step + 1) / warmup)
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
 
 
@@ -43,15 +44,15 @@ def average_decay(step: int, decay: float) -> float:
     return min(decay, (1 + step) / (10 + step))
 
 
-def validation_steps(total: int, count: int) -> frozenset[int]:
+def validation_steps(total: int, count: int) -> tuple[int, ...]:
     """Numbers of finished updates after which whole images are predicted; the last always is.
 
     Example:
-        >>> sorted(validation_steps(100, 4))
-        [25, 50, 75, 100]
+        >>> validation_steps(100, 4)
+        (25, 50, 75, 100)
     """
     count = min(count, total)
-    return frozenset(round(total * (i + 1) / count) for i in range(count))
+    return tuple(round(total * (i + 1) / count) for i in range(count))
 
 
 def steps_within(

@@ -14,11 +14,13 @@ from maskwright.nn.checkpoint import State, read_checkpoint, write_checkpoint, w
 from maskwright.nn.unet import UNet
 from maskwright.progress import Events
 from maskwright.train.diagnosis import Validation, diagnose
+from maskwright.train.pace import Course, Pace
 from maskwright.train.schedule import learning_rate, validation_steps
 from maskwright.train.signals import stop_requests
 from maskwright.train.stepper import Stepper, StepResult
 
 _CHECKPOINT_EVERY_S = 30.0
+_PATIENCE = 3.0
 
 
 @dataclass
@@ -32,6 +34,9 @@ class Progress:
         history: All validations.
         said: Codes of the findings already told.
         elapsed_s: Training time of this run, interruptions not counted.
+        since: The update from which on ``total_steps`` holds.
+        share: Share of the schedule that was gone by then.
+        pace: What a run within a time knows of it.
     """
 
     total_steps: int
@@ -40,6 +45,24 @@ class Progress:
     history: list[Validation] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     elapsed_s: float = 0.0
+    since: int = 0
+    share: float = 0.0
+    pace: dict[str, float] | None = None
+
+    @property
+    def course(self) -> Course:
+        """Where on its schedule the run is at each update."""
+        return Course(self.total_steps, self.since, self.share)
+
+    def correct(self, total_steps: int) -> None:
+        """Go on with another number of updates; the schedule is stretched or shortened."""
+        course = self.course.corrected(self.step, total_steps)
+        self.total_steps, self.since, self.share = course.total, course.since, course.share
+
+    def next_validation(self, count: int) -> float:
+        """The place on the schedule of the validation that comes next, in updates."""
+        due = validation_steps(self.total_steps, count)
+        return due[min(len(self.history), len(due) - 1)]
 
     def to_facts(self) -> dict[str, Any]:
         """As JSON values."""
@@ -49,6 +72,8 @@ class Progress:
     def from_facts(facts: Mapping[str, Any]) -> Progress:
         """From what :meth:`to_facts` gave."""
         known = {k: facts[k] for k in ("total_steps", "step", "best", "said", "elapsed_s")}
+        # Older runs kept their number of updates.
+        known |= {k: facts[k] for k in ("since", "share", "pace") if k in facts}
         history = [Validation.from_facts(entry) for entry in facts["history"]]
         return Progress(**known, history=history)
 
@@ -60,18 +85,23 @@ def rehearse(stepper: Stepper, sampler: PatchSampler, seconds: float, least: int
         stepper: A stepper made for this purpose.
         sampler: The training patches.
         seconds: How long to measure.
-        least: Counted updates at least.
+        least: Counted updates at least, unless they take several times as long as that.
     """
     times: list[float] = []
     begun = time.perf_counter()
     with Prefetch(sampler) as batches:
         step = 0
-        while len(times) < least or time.perf_counter() - begun < seconds:
+        while (
+            not times
+            or time.perf_counter() - begun < seconds
+            or (len(times) < least and time.perf_counter() - begun < _PATIENCE * seconds)
+        ):
             start = time.perf_counter()
             image, target = stepper.prepare(batches.take(step), step)
             stepper.update(image, target, step, stepper.config.learning_rate * 0.01)
             step += 1
-            if step > 2:
+            # The first ones are slower, which matters only where there is time for more.
+            if step > 2 or time.perf_counter() - begun > seconds:
                 times.append(time.perf_counter() - start)
     return sum(times) / len(times)
 
@@ -87,6 +117,8 @@ def fit(
     validate: Callable[[UNet], Mapping[str, tuple[float, ...]]],
     events: Events,
     resume: bool = False,
+    pace: Pace | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Progress:
     """Train, validate, keep the best and the last.
 
@@ -101,6 +133,9 @@ def fit(
             ``predicted_share`` and ``truth_share``, and ``image_accuracy`` where they have labels.
         events: Where progress is told.
         resume: Go on from the newest checkpoint if there is one.
+        pace: The time that training may take; ``total_steps`` is then a first guess, corrected
+            as updates turn out slower or faster. A resumed run keeps its own time.
+        clock: Seconds that go by.
 
     Raises:
         TrainingError: When loss or gradient is not finite.
@@ -110,28 +145,32 @@ def fit(
     progress = Progress(total_steps)
     if resume:
         progress = _restore(stepper, folder, facts, total_steps, events)
-    checkpoints = folder / "checkpoints"
-    due = validation_steps(progress.total_steps, stepper.config.validations)
+    if pace is not None:
+        if progress.pace is not None:
+            pace.restore(progress.pace)
+        pace.begin(progress.step, progress.elapsed_s)
+    checkpoints, settings = folder / "checkpoints", stepper.config
     since: list[StepResult] = []
     events.send("start", step=progress.step, total_steps=progress.total_steps)
 
     def save() -> None:
+        progress.pace = None if pace is None else pace.to_facts()
         write_checkpoint(checkpoints, State(stepper.state(), {**facts, **progress.to_facts()}))
         events.send("checkpoint", step=progress.step)
 
     before = progress.elapsed_s
-    begun = saved = time.monotonic()
+    begun = saved = clock()
     with Prefetch(sampler) as batches, stop_requests() as stop:
         while progress.step < progress.total_steps:
-            step, now = progress.step, time.monotonic()
+            step, now = progress.step, clock()
             patches = batches.take(step)
-            waited_s = time.monotonic() - now
+            waited_s = clock() - now
             image, target = stepper.prepare(patches, step)
             rate = learning_rate(
-                step,
+                progress.course.position(step),
                 progress.total_steps,
-                stepper.config.learning_rate,
-                stepper.config.warmup_share,
+                settings.learning_rate,
+                settings.warmup_share,
             )
             try:
                 result = stepper.update(image, target, step, rate)
@@ -140,7 +179,7 @@ def fit(
                 raise
             since.append(result)
             progress.step += 1
-            progress.elapsed_s = before + time.monotonic() - begun
+            progress.elapsed_s = before + clock() - begun
             events.send(
                 "step",
                 step=progress.step,
@@ -151,22 +190,35 @@ def fit(
                 waited_s=round(waited_s, 6),
                 elapsed_s=round(progress.elapsed_s, 3),
             )
-            if progress.step in due:
+            due = progress.next_validation(settings.validations)
+            ended = progress.course.position(progress.step) >= due
+            if ended:
+                start = clock()
                 _validate(stepper, progress, since, names, folder, facts, validate, events)
                 since = []
-            ended = progress.step in due or progress.step == progress.total_steps
-            if ended or stop.signal_number or time.monotonic() - saved > _CHECKPOINT_EVERY_S:
-                progress.elapsed_s = before + time.monotonic() - begun
+                if pace is not None:
+                    pace.note_validation(clock() - start)
+            if ended or stop.signal_number or clock() - saved > _CHECKPOINT_EVERY_S:
+                progress.elapsed_s = before + clock() - begun
                 save()
-                saved = time.monotonic()
+                saved = clock()
             if stop.signal_number and progress.step < progress.total_steps:
                 raise Interrupted(
                     stop.signal_number,
                     f"training at step {progress.step} of {progress.total_steps}",
                     remedy="everything is saved; go on with the same command and --resume",
                 )
+            if pace is not None and progress.step < progress.total_steps:
+                _correct(progress, pace, before + clock() - begun, settings.validations)
     events.send("end", step=progress.step, elapsed_s=round(progress.elapsed_s, 3))
     return progress
+
+
+def _correct(progress: Progress, pace: Pace, elapsed_s: float, validations: int) -> None:
+    left = max(1, validations - len(progress.history))
+    total = pace.total_steps(progress.step, elapsed_s, validations=left)
+    if total is not None:
+        progress.correct(total)
 
 
 def _restore(

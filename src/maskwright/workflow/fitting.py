@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 from maskwright import geometry
-from maskwright.config import DataConfig, ModelConfig, RunConfig, TrainConfig
+from maskwright.config import DataConfig, RunConfig
 from maskwright.data.check import CheckReport
 from maskwright.data.image_labels import (
     NO_LABELS,
@@ -23,9 +22,8 @@ from maskwright.data.split import Split
 from maskwright.data.target_spacing import choose_spacing, network_size
 from maskwright.errors import ConfigError, DataError
 from maskwright.loss_terms import needed_maps
+from maskwright.plan.network_choice import patch_of
 from maskwright.train.objective import Objective
-
-_VOLUME_PATCH_PX = 64**3
 
 
 def fit_to_data(config: RunConfig, report: CheckReport) -> RunConfig:
@@ -78,7 +76,9 @@ def fit_to_data(config: RunConfig, report: CheckReport) -> RunConfig:
         network_size(facts, data.spacing_mm, config.predict.pixel_mm)
         for facts in report.images.values()
     ]
-    patch_px = _patch(config.train, model, sizes)
+    geometry.check_shape(config.train.patch_shape(model.dims), model, subject="--set patch_px")
+    largest_px = [max(along) for along in zip(*sizes, strict=True)]
+    patch_px = patch_of(config.train, model, largest_px)
     train = config.train.model_copy(update={"patch_px": patch_px})
     # Whatever the loss cannot do with these classes is said now, not after the run folder is made.
     Objective(train, model, pixels_per_class=(1,) * model.classes)
@@ -204,31 +204,3 @@ def _check_shares(config: RunConfig, report: CheckReport) -> None:
             found=f"loss={config.train.loss}",
             remedy="use --set loss=dice+ce, which learns shares",
         )
-
-
-def _patch(
-    train: TrainConfig, model: ModelConfig, sizes: Sequence[tuple[int, ...]]
-) -> int | tuple[int, ...]:
-    """The patch that was asked for, no larger than the images need.
-
-    In volumes one number is an upper limit: a patch then holds at most 64³ voxels.
-    """
-    largest = [max(along) for along in zip(*sizes, strict=True)]
-    if model.dims == 2 and isinstance(train.patch_px, int):
-        largest = [max(largest)] * 2  # a square patch may be turned by 90 degrees
-    shape = train.patch_shape(model.dims)
-    geometry.check_shape(shape, model, subject="--set patch_px")
-    axes = geometry.axes_of(model)
-    patch = [
-        min(side, axis.next_legal(size + 2 * axis.border_loss))
-        for side, size, axis in zip(shape, largest, axes, strict=True)
-    ]
-    while (
-        model.dims == 3 and isinstance(train.patch_px, int) and math.prod(patch) > _VOLUME_PATCH_PX
-    ):
-        longest = max(range(3), key=lambda axis: patch[axis])
-        smaller = axes[longest].previous_legal(patch[longest] - 1)
-        if smaller is None:
-            break
-        patch[longest] = smaller
-    return patch[0] if len(set(patch)) == 1 else tuple(patch)

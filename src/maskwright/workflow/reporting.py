@@ -21,6 +21,7 @@ from maskwright.evaluate.thresholds import ThresholdCurve
 from maskwright.io.durable import write_text
 from maskwright.io.run_folder import RunFolder
 from maskwright.network_config import setting_text
+from maskwright.plan.choice import Plan, parse_plan
 from maskwright.progress import Event, read_events
 from maskwright.report.content import ReportCase, ReportData
 from maskwright.report.curves import learning_charts, validations
@@ -93,7 +94,7 @@ def write_report(run: Run) -> Path:
         hardware={**metrics["machine"], "numbers": _numerics(run.config, metrics)},
         commands=_commands(run, metrics),
         model=_model(run.config, metrics),
-        plan=_plan(run.config, events),
+        plan=_plan(run, events),
         images="held-out image" if metrics["part"] == "test" else "validation image",
         validations=validations(events),
         thresholds=threshold_choices(calibration, oracle, names),
@@ -208,33 +209,19 @@ def _numerics(config: RunConfig, metrics: Mapping[str, Any]) -> str:
     return f"training {train.layout} {train.precision}, prediction {metrics['prediction_numerics']}"
 
 
-def _plan(config: RunConfig, events: list[Event]) -> list[tuple[str, str]]:
+def _plan(run: Run, events: list[Event]) -> list[tuple[str, str]]:
     """What was chosen for this data, this machine and this time, and why."""
+    config = run.config
     model, train = config.model, config.train
-    reach = max(axis.receptive_field for axis in geometry.axes_of(model))
-    patch = train.patch_shape(model.dims)
     told = [str(event["text"]) for event in events if event["kind"] == "message"]
     steps = next((t for t in told if t.startswith("One step takes")), "the number that was asked")
-    numbers = next((t for t in told if t.startswith("Convolutions run")), "as asked for")
-    weight = "the mean of both errors: overlap keeps small classes in view, cross-entropy is smooth"
+    numbers = next((t for t in told if t.startswith("Convolutions run")), "as planned or asked for")
+    plan = _saved_plan(run.folder)
+    choices = plan.choices if plan else ()
     return [
         (f"{model.channels} channels, {model.classes} classes", "found in the images and masks"),
         *_preparation(config, told),
-        (
-            f"{model.depth} poolings",
-            f"each output pixel sees {reach} pixels across"
-            + (", more than the patch" if reach > min(patch) else ""),
-        ),
-        (
-            f"patches of {' × '.join(map(str, patch))} pixels, {train.batch} at a time",
-            "as large as the images and the setting allow; a multiple of "
-            f"{max(axis.step for axis in geometry.axes_of(model))}, so that every pooling is even",
-        ),
-        (
-            f"{train.foreground_share:.0%} of the patches around a class drawn evenly",
-            "rare classes are seen as often as common ones",
-        ),
-        (f"loss {train.loss}", weight if train.loss == "dice+ce" else "as asked for"),
+        *((choice.setting(), choice.reason) for choice in choices if choice.name != "train.steps"),
         (f"{train.steps} steps", steps),
         (f"{train.layout} {train.precision}", numbers),
         (
@@ -242,6 +229,13 @@ def _plan(config: RunConfig, events: list[Event]) -> list[tuple[str, str]]:
             f"chosen among {train.validations} validations by the mean Dice of the classes",
         ),
     ]
+
+
+def _saved_plan(folder: RunFolder) -> Plan | None:
+    """The plan of a run, where it has one."""
+    if not folder.plan.is_file():
+        return None
+    return parse_plan(folder.plan.read_text(encoding="utf-8"), subject=str(folder.plan))
 
 
 def _preparation(config: RunConfig, told: list[str]) -> Iterator[tuple[str, str]]:
@@ -269,7 +263,10 @@ def _commands(run: Run, metrics: Mapping[str, Any]) -> list[str]:
     from maskwright.workflow.starting import plain_config
 
     own = run.config.model_dump(mode="json")
-    plain = plain_config(run.config).model_dump(mode="json")
+    start = run.config.train.start_from
+    # A plan cannot be given beside --from: it names the whole network, and so does a run.
+    plan = None if start else _saved_plan(run.folder)
+    plain = (plan.config if plan else plain_config(run.config)).model_dump(mode="json")
     fixed = {f"train.{key}" for key in ("steps", "minutes", "seed", "start_from")}
     fixed |= {f"model.{key}" for key in ("dims", "channels", "classes")}
     changed = [
@@ -289,7 +286,8 @@ def _commands(run: Run, metrics: Mapping[str, Any]) -> list[str]:
         f"maskwright train {metrics['data']['root']} --out repeated "
         f"--split {run.folder.splits} --steps {own['train']['steps']} --seed {own['train']['seed']}"
     )
-    train += f" --from {start}" if (start := own["train"]["start_from"]) else ""
+    train += f" --from {start}" if start else ""
+    train += f" --plan {run.folder.plan}" if plan else ""
     labels = ",".join(f"{name}={value}" for name, value in own["data"]["labels"])
     train += f" --labels '{labels}'" if labels else ""
     return [

@@ -43,7 +43,9 @@ from maskwright.workflow.partitions import PartitionTables
 from maskwright.workflow.predictor import Predictor
 from maskwright.workflow.run import METRICS_FORMAT, Run
 
-_BASELINE_TRAINING_IMAGES = 20
+BASELINE_IMAGES = 20
+"""Training images that the baselines see."""
+
 SECOND_OBSERVER = "second observer"
 
 
@@ -79,7 +81,7 @@ def score_run(run: Run, report: CheckReport, split: Split, *, events: Events) ->
     reader = _Reader(run, report, label_map, predictor)
     held = [by_name[name] for name in split.validation]
     if held:
-        events.send("busy", text="Calibrating on the validation images")
+        events.send("busy", stage="calibrating", text="Calibrating on the validation images")
         calibration = calibrate(
             list(split.validation),
             lambda name: reader.predicted(by_name[name]),
@@ -89,7 +91,8 @@ def score_run(run: Run, report: CheckReport, split: Split, *, events: Events) ->
     else:
         calibration = Calibration()
     calibration.write(run.folder)
-    training = [by_name[name] for name in split.train[:_BASELINE_TRAINING_IMAGES]]
+    events.send("busy", stage="baselines", text="Fitting the baselines")
+    training = [by_name[name] for name in split.train[:BASELINE_IMAGES]]
     baselines = fit_baselines(
         (
             (image.array, true.classes_YX, image.spacing_mm, true.valid_YX)
@@ -102,6 +105,7 @@ def score_run(run: Run, report: CheckReport, split: Split, *, events: Events) ->
     for number, name in enumerate(names, start=1):
         events.send("reading", doing="Scoring", number=number, images=len(names), name=name)
         scorer.score(by_name[name])
+    events.send("busy", stage="reporting", text="Writing the report")
     tolerance = run.config.evaluate.tolerance
     summary = summarise(scorer.scores, label_map.names, tolerance=tolerance)
     evaluation = Evaluation(summary, tuple(scorer.scores), run.config.evaluate)

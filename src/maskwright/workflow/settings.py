@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from maskwright.config import DataConfig, RunConfig, apply_settings, validate
+from maskwright.config import DataConfig, RunConfig, apply_settings, setting_path, validate
 from maskwright.errors import ConfigError
 
 if TYPE_CHECKING:
     from maskwright.workflow.starting import Start
 
 DEFAULT_MINUTES = 10.0
+
+_BUDGET = frozenset({"train.minutes", "train.steps", "train.seed", "train.start_from"})
 
 
 def resolve(
@@ -27,6 +29,8 @@ def resolve(
     image_labels: str | None = None,
     settings: Sequence[str] = (),
     dims: int | None = None,
+    slices: bool = False,
+    plan: RunConfig | None = None,
 ) -> RunConfig:
     """The configuration of a run; later arguments override the preset.
 
@@ -43,6 +47,8 @@ def resolve(
         settings: ``key=value`` for any field, applied last.
         dims: 2 for images, 3 for volumes, whose starting point is another; ``None`` where it is
             not known yet.
+        slices: Whether each slice of a stack is an image of its own, unless a setting says more.
+        plan: The configuration of a saved plan, which takes the place of the preset.
 
     Raises:
         ConfigError: For an unknown preset or key, or an illegal value.
@@ -62,18 +68,19 @@ def resolve(
             remedy="leave one out",
         )
     usual = start.dims if start else 2
-    values: dict[str, Any] = named(preset, dims=usual if dims is None else dims).model_dump()
+    dims = usual if dims is None else dims
+    values: dict[str, Any] = (plan or named(preset, dims=dims)).model_dump()
     if start is not None:
         start.check_dims(values["model"]["dims"])
         for section, fields in start.settings().items():
             values[section].update(fields)
-    if minutes is not None:
-        values["train"]["minutes"] = minutes
-    if steps is not None:
-        values["train"]["steps"] = steps
+    if minutes is not None or steps is not None:
+        values["train"].update(minutes=minutes, steps=steps)
     if seed is not None:
         values["train"]["seed"] = seed
     values["data"].update(_data_values(group_by=group_by, objects=objects, labels=labels))
+    if slices:
+        values["data"]["slices"] = True
     if image_labels is not None:
         values["data"]["image_labels"] = image_labels
     begun = validate(RunConfig, values, subject="train")
@@ -90,6 +97,36 @@ def resolve(
         train = config.train.model_copy(update={"minutes": DEFAULT_MINUTES})
         config = config.model_copy(update={"train": train})
     return config
+
+
+def given_settings(
+    *, preset: str | None = None, start: Start | None = None, settings: Sequence[str] = ()
+) -> dict[str, str]:
+    """The settings that are not a plan's to choose, by dotted name, and what set each.
+
+    Args:
+        preset: The preset that was asked for; ``None`` for none.
+        start: The run to begin with.
+        settings: ``key=value`` for any field.
+
+    Raises:
+        ConfigError: For an unknown preset or key.
+
+    Example:
+        >>> given_settings(preset="small", settings=("batch=2",))
+        {'model.width': '--preset small', 'train.batch': '--set'}
+    """
+    from maskwright.nn.presets import PRESETS
+
+    given: dict[str, str] = {}
+    if start is not None:
+        taken = start.settings()
+        given |= {f"{s}.{name}": f"--from {start.name}" for s in taken for name in taken[s]}
+        given["data.target"] = f"--from {start.name}"
+    for section, fields in PRESETS.get(preset or "", {}).items():
+        given |= {f"{section}.{name}": f"--preset {preset}" for name in fields}
+    given |= {setting_path(setting): "--set" for setting in settings}
+    return {path: by for path, by in given.items() if path not in _BUDGET}
 
 
 def resolve_data(

@@ -9,32 +9,21 @@ from maskwright.data.check import CheckReport
 from maskwright.data.problem import raise_first_refusal
 from maskwright.data.split import Split, read_split, split_by_parts, split_cases
 from maskwright.data.split_check import check_split
-from maskwright.io.run_folder import RunFolder
 
 
-def choose_split(
-    folder: RunFolder,
-    config: RunConfig,
-    report: CheckReport,
-    split_file: str | Path | None,
-    going_on: bool,
-) -> Split:
+def choose_split(config: RunConfig, report: CheckReport, split_file: str | Path | None) -> Split:
     """The split of a data set: as a person or its manifest says it, else drawn.
 
     Args:
-        folder: The run, whose own split counts where it goes on.
         config: Shares of the parts, and the seed.
         report: What is known of the data set.
         split_file: A split that was written down.
-        going_on: Whether the run was begun before.
 
     Raises:
         DataError: For a split that cannot be read, parts that share something, or a class that
             no training mask shows.
     """
     data, seed = config.data, config.train.seed
-    if going_on and folder.splits.exists():
-        split_file = folder.splits
     if split_file is not None:
         split = read_split(
             Path(split_file),

@@ -3,53 +3,52 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from maskwright import geometry
 from maskwright.config import RunConfig
-from maskwright.data.check import CheckReport, check_dataset
-from maskwright.data.choices import as_note
-from maskwright.data.image_labels import CONTAINS, contained_class
-from maskwright.data.labels import LabelMap
+from maskwright.data.check import CheckReport
+from maskwright.data.labelmap import LabelMap
 from maskwright.data.object_target import BORDER_NAME
-from maskwright.data.sampler import PatchSampler, Source
+from maskwright.data.sampler import Source
 from maskwright.data.split import Split, write_split
 from maskwright.errors import ConfigError
+from maskwright.io.durable import write_text
 from maskwright.io.run_folder import RunFolder
 from maskwright.loss_terms import needed_maps
-from maskwright.nn.unet import UNet, build_unet
-from maskwright.plan.machine import Numerics, candidates, fastest, reuse_memory
+from maskwright.nn.unet import UNet
+from maskwright.plan.choice import Plan
+from maskwright.plan.machine import Numerics, reuse_memory
 from maskwright.progress import EventLog, Events
+from maskwright.train.pace import Pace
 from maskwright.train.schedule import steps_within
-from maskwright.train.stepper import Stepper
 from maskwright.train.trainer import fit, rehearse
 from maskwright.workflow.engines import refuse_int8
-from maskwright.workflow.fitting import (
-    fit_to_data,
-    labels_of_images,
-    settle_intensity,
-    settle_spacing,
-)
+from maskwright.workflow.fitting import fit_to_data, labels_of_images, settle_intensity
 from maskwright.workflow.gating import gate_of
 from maskwright.workflow.loading import hash_sources, load_sources
+from maskwright.workflow.planning import make_plan, may_slice, read_plan, renewed
 from maskwright.workflow.prediction_checks import check_turns
+from maskwright.workflow.preparing import Prepared, check, prepare
+from maskwright.workflow.rehearsing import (
+    ScoringRehearsal,
+    build_sampler,
+    build_stepper,
+    fastest_numerics,
+    guessed_scoring_s,
+    numerics_sentence,
+)
 from maskwright.workflow.run import Run
 from maskwright.workflow.scoring import score_run
-from maskwright.workflow.settings import resolve
+from maskwright.workflow.settings import given_settings, resolve
 from maskwright.workflow.splitting import choose_split
 from maskwright.workflow.starting import Start, open_start
-from maskwright.workflow.validating import validator
+from maskwright.workflow.validating import Scores, validator
 
 _REHEARSAL_SHARE = 0.02
-_REHEARSAL_MOST_S = 10.0
-# Kept back from the budget for the final scores, baselines, overlays and the report; measured.
-_SCORING_S = 3.0
-_SCORING_S_PER_MEGAPIXEL = 2.0
-_PARTITION_S_PER_MEGAPIXEL = 5.0
 
 
 def train(
@@ -60,6 +59,7 @@ def train(
     steps: int | None = None,
     preset: str | None = None,
     start_from: str | Path | None = None,
+    plan: str | Path | Plan | None = None,
     settings: Sequence[str] = (),
     seed: int | None = None,
     split: str | Path | None = None,
@@ -68,6 +68,7 @@ def train(
     labels: str | None = None,
     image_labels: str | None = None,
     resume: bool = False,
+    begun_s: float | None = None,
     events: Events | None = None,
 ) -> Run:
     """Train a U-Net on a folder of images and masks, score it on held-out images, write a report.
@@ -76,13 +77,15 @@ def train(
         data: Folder with ``images/`` and ``masks/``, one of the other known layouts, or a
             manifest, see :mod:`maskwright.data.manifest`.
         out: Run folder to make.
-        minutes: Time budget; the number of steps follows from the measured time of one.
+        minutes: Time for everything, the final scores and the report included; the number of
+            steps is corrected while they are made.
         steps: Number of updates instead.
         preset: Named starting point, see :data:`maskwright.nn.presets.PRESETS`; by default
             ``unet``, or the network of ``start_from``.
         start_from: A run whose network and weights to begin with. Its last layers are new where
             the classes differ, its first one is adapted where the channels do.
-        settings: ``key=value`` for any field of the configuration.
+        plan: A plan, or the file it was saved in, instead of making one.
+        settings: ``key=value`` for any field of the configuration; none of them is planned.
         seed: Seed of everything random.
         split: JSON file that says which image is for training, validation and test; by default
             the column ``split`` of a manifest, else drawn.
@@ -93,6 +96,7 @@ def train(
             network then also learns to say the class of the whole image. By default the column
             ``image_label`` of a manifest, where there is one; ``none`` leaves it out.
         resume: Go on with the run in ``out``; its own configuration and split hold.
+        begun_s: Reading of ``time.monotonic()`` from which the time counts; by default now.
         events: Where progress is told.
 
     Returns:
@@ -108,13 +112,14 @@ def train(
     Example:
         ``run = train("data", "runs/cells", minutes=10)``
     """
-    begun = time.monotonic()
+    begun = time.monotonic() if begun_s is None else begun_s
     reuse_memory()
     events = events or Events()
     folder = RunFolder(Path(out))
     going_on = resume and folder.config.exists()
     # A run that goes on has its weights already.
     start = None if start_from is None or going_on else open_start(start_from, preset=preset)
+    saved = None if plan is None or going_on else _saved(plan, preset, start)
     settled = partial(
         resolve,
         preset=preset or "unet",
@@ -127,27 +132,30 @@ def train(
         labels=labels,
         image_labels=image_labels,
         settings=settings,
+        plan=None if saved is None else saved.config,
     )
-    config = settled()
+    given = given_settings(preset=preset, start=start, settings=settings)
+    planned: Plan | None = None
+    # Whatever can be refused is refused before the folder is made.
     if going_on:
         folder.check_begun()
         config = folder.read_config()
         events.send(
             "message", text=f"Resuming {out} with its own settings and split; others are not used."
         )
-    elif resume:
-        events.send("message", text=f"Nothing to resume in {out}; starting from the beginning.")
-    report = check(data, config, events=events)
-    # Whatever can be refused is refused before the folder is made.
-    chosen = choose_split(folder, config, report, split, going_on)
-    if not going_on:
-        labels_given = bool(config.data.labels)
-        config, told = settle_spacing(settled(dims=report.dims), report, chosen)
-        if told and as_note(told) not in report.notes:
-            events.send("message", text=told)
-        config = fit_to_data(config, report)
+        report = check(data, config, events=events)
+        chosen = choose_split(config, report, folder.splits if folder.splits.exists() else split)
+        prepared = Prepared(config, config, report, chosen)
+    else:
+        if resume:
+            events.send("message", text=f"Nothing to resume in {out}; starting from the beginning.")
+        may = saved is None and may_slice(given, start)
+        prepared = prepare(data, settled, split_file=split, may_slice=may, events=events)
+        if saved is not None:
+            planned = renewed(saved, prepared.fitted, given)
         if start is not None:
-            start.check(config, labels_given=labels_given)
+            start.check(prepared.fitted, labels_given=bool(prepared.config.data.labels))
+    config, report, chosen = prepared.fitted, prepared.report, prepared.split
     gate_of(config.predict, config.data, config.model)
     refuse_int8(config.predict)
     check_turns(config.predict.tta, geometry.axes_of(config.model))
@@ -157,34 +165,27 @@ def train(
         log = EventLog(folder.events)
         with events.also(log):
             try:
-                return _train(folder, config, report, chosen, start, going_on, begun, events)
+                if not going_on:
+                    planned = planned or make_plan(prepared, given, events=events)
+                    config = fit_to_data(planned.config, report)
+                    write_text(folder.plan, replace(planned, config=config).text())
+                    events.send("message", text=planned.sentence())
+                return _train(folder, config, prepared, planned, start, begun, events)
             finally:
                 log.close()
-
-
-def check(data: str | Path, config: RunConfig, *, events: Events) -> CheckReport:
-    """Check a data set, telling progress and findings; refuse what cannot be trained on."""
-
-    def on_case(number: int, of: int, name: str) -> None:
-        events.send("reading", number=number, images=of, name=name)
-
-    report = check_dataset(Path(data), config.data, patch_px=config.train.patch_px, on_case=on_case)
-    report.raise_if_refused()
-    for line in report.lines():
-        events.send("message", text=line)
-    return report
 
 
 def _train(
     folder: RunFolder,
     config: RunConfig,
-    report: CheckReport,
-    split: Split,
+    prepared: Prepared,
+    planned: Plan | None,
     start: Start | None,
-    going_on: bool,
     begun: float,
     events: Events,
 ) -> Run:
+    """Train as configured; ``planned`` is ``None`` for a run that goes on."""
+    report, split, going_on = prepared.report, prepared.split, planned is None
     label_map = LabelMap.from_config(config.data)
     of_images = labels_of_images(config.data, report)
     load = partial(
@@ -208,22 +209,23 @@ def _train(
         config, sources, told = settle_intensity(config, report, sources)
         if told:
             events.send("message", text=told)
-    sampler = _sampler(sources, config)
-    events.send("busy", text="Measuring number formats")
-    options = candidates(config.train.layout, config.train.precision)
-    pixels = _pixels_per_class(sources, len(names))
-    make = partial(_stepper, config, pixels)
-    numerics, seconds = fastest(options, lambda option: _rehearsed_step(make(option), sampler))
-    for name, value in seconds.items():
-        events.send("measured", numerics=name, step_s=round(value, 4))
-    events.send("message", text=_numerics_sentence(numerics, seconds))
-    validate = validator(held, config, numerics)
-    if config.train.steps is None:
-        mean = report.mean_pixels / 1e6
-        config = _plan_steps(config, make(numerics), sampler, validate, split, mean, begun, events)
+    sampler = build_sampler(sources, config)
+    numerics, seconds = fastest_numerics(config, sources, sampler, events)
+    if seconds:
+        events.send("message", text=numerics_sentence(numerics, seconds))
     config = _with(config, layout=numerics.layout, precision=numerics.precision)
-    stepper = make(numerics)
     facts = {"data_hash": hash_sources([*sources, *held])}
+    validate: Callable[[UNet], Scores] = validator(held, config, numerics)
+    pace: Pace | None = None
+    if config.train.minutes is not None:
+        guess_s = guessed_scoring_s(config, report, len(split.test) or len(split.validation))
+        left_s = 60 * config.train.minutes - (time.monotonic() - begun) - guess_s
+        pace = _pace(config, left_s, report, split, planned, sources, numerics)
+        if config.train.steps is None:
+            config = _within(config, pace, events)
+        run = Run(folder, config)
+        validate = ScoringRehearsal(validate, run, report, split, pace, guess_s)
+    stepper = build_stepper(config, sources, numerics)
     if start is not None:
         start.give(stepper, config, folder, facts, events)
     folder.write_config(config)
@@ -237,7 +239,11 @@ def _train(
         validate=validate,
         events=events,
         resume=going_on,
+        pace=pace,
     )
+    if pace is not None:
+        config = _with(config, steps=progress.step)
+        folder.write_config(config)
     events.send(
         "message",
         text=f"Trained {progress.step} steps in {progress.elapsed_s / 60:.1f} minutes; best mean "
@@ -248,101 +254,60 @@ def _train(
     return run
 
 
+def _saved(plan: str | Path | Plan, preset: str | None, start: Start | None) -> Plan:
+    """The plan that was given, which is all that a preset or another run could say."""
+    if preset is None and start is None:
+        return plan if isinstance(plan, Plan) else read_plan(plan)
+    other = "--from" if preset is None else "--preset"
+    raise ConfigError(
+        "plan-and-other",
+        f"--plan and {other}",
+        expected="one of them, as a plan names the whole network",
+        found="both",
+        remedy=f"leave {other} out, or make a plan with it",
+    )
+
+
 def _with(config: RunConfig, **train: object) -> RunConfig:
     return config.model_copy(update={"train": config.train.model_copy(update=train)})
 
 
-def _sampler(sources: Sequence[Source], config: RunConfig) -> PatchSampler:
-    model, train_config = config.model, config.train
-    return PatchSampler(
-        sources,
-        channels=model.channels,
-        classes=model.classes,
-        batch=train_config.batch,
-        patch_px=train_config.patch_px,
-        border_px=tuple(axis.border_loss for axis in geometry.axes_of(model)),
-        foreground_share=train_config.foreground_share,
-        seed=train_config.seed,
-    )
-
-
-def _pixels_per_class(sources: Sequence[Source], classes: int) -> tuple[int, ...]:
-    counts_NK = [np.bincount(s.classes_YX.ravel(), minlength=classes)[:classes] for s in sources]
-    return tuple(int(n) for n in np.sum(counts_NK, axis=0))
-
-
-def _stepper(config: RunConfig, pixels: Sequence[int], numerics: Numerics) -> Stepper:
-    """A network with fresh weights, ready for its first update."""
-    source, contained = config.data.image_labels, None
-    if source.startswith(CONTAINS):
-        contained = contained_class(source, [name for name, _ in config.data.labels])
-    return Stepper(
-        build_unet(config.model, seed=config.train.seed),
-        config.train,
-        numerics.layout,
-        numerics.precision,
-        pixels_per_class=pixels,
-        contained=contained,
-    )
-
-
-def _rehearsed_step(stepper: Stepper, sampler: PatchSampler) -> Callable[[], None]:
-    image, target = stepper.prepare(sampler.draw(0), 0)
-    return lambda: _discard(stepper.update(image, target, 0, 1e-6))
-
-
-def _discard(_: object) -> None:
-    """A step that is only timed returns nothing."""
-
-
-def _numerics_sentence(numerics: Numerics, seconds: Mapping[str, float]) -> str:
-    if not seconds:
-        return f"Convolutions run as {numerics}, as asked for."
-    plain = seconds.get("contiguous float32")
-    gain = f", {plain / seconds[str(numerics)]:.1f} times as fast as plain float32" if plain else ""
-    return f"Convolutions run as {numerics}: fastest here in a few measured steps{gain}."
-
-
-def _plan_steps(
+def _pace(
     config: RunConfig,
-    stepper: Stepper,
-    sampler: PatchSampler,
-    validate: Callable[[UNet], dict[str, tuple[float, ...]]],
+    left_s: float,
+    report: CheckReport,
     split: Split,
-    mean_megapixels: float,
-    begun: float,
-    events: Events,
-) -> RunConfig:
-    minutes = config.train.minutes
-    if minutes is None:
-        raise ConfigError(
-            "config-no-budget",
-            "train",
-            expected="--minutes or --steps",
-            found="neither",
-            remedy="add --minutes 10",
-        )
-    events.send("busy", text="Measuring a step")
-    start = time.monotonic()
-    validate(stepper.average)
-    validation_s = time.monotonic() - start
-    seconds = min(_REHEARSAL_MOST_S, _REHEARSAL_SHARE * minutes * 60)
-    step_s = rehearse(stepper, sampler, seconds)
-    images = max(1, len(split.test) or len(split.validation))
-    each_s = _SCORING_S_PER_MEGAPIXEL
-    if "partition" in config.evaluate.measures:
-        each_s += _PARTITION_S_PER_MEGAPIXEL
-    reserve_s = _SCORING_S + each_s * images * mean_megapixels
+    planned: Plan | None,
+    sources: Sequence[Source],
+    numerics: Numerics,
+) -> Pace:
+    """The time for training, and what updates and validations are thought to take of it."""
+    machine = None if planned is None else planned.machine
+    measured = None if machine is None else machine.step_of(config.model.width)
+    megapixels = len(split.validation) * report.mean_pixels / 1e6
+    each_s = 0.0 if machine is None else machine.predict_s_per_megapixel or 0.0
+    if measured is not None:
+        step_s = measured.step_s
+    elif config.train.steps is not None:
+        step_s = left_s / config.train.steps
+    else:
+        # A saved plan that was made without measuring.
+        stepper = build_stepper(config, sources, numerics)
+        step_s = rehearse(stepper, build_sampler(sources, config), _REHEARSAL_SHARE * left_s)
+    return Pace(max(left_s, 1e-3), max(step_s, 1e-6), each_s * megapixels)
+
+
+def _within(config: RunConfig, pace: Pace, events: Events) -> RunConfig:
     steps = steps_within(
-        minutes * 60 - (time.monotonic() - begun),
-        step_s=step_s,
-        validation_s=validation_s,
+        pace.training_s,
+        step_s=pace.step_s,
+        validation_s=pace.validation_s,
         validations=config.train.validations,
-        reserve_s=reserve_s,
+        reserve_s=0.0,
     )
     events.send(
         "message",
-        text=f"One step takes {step_s:.3f} s and one validation {validation_s:.1f} s; "
-        f"{minutes:g} minutes are {steps} steps.",
+        text=f"One step takes {pace.step_s:.3f} s and one validation {pace.validation_s:.1f} s; "
+        f"{config.train.minutes:g} minutes are about {steps} steps.",
     )
     return _with(config, steps=steps)

@@ -14,10 +14,13 @@ from maskwright.nn.unet import UNet
 from maskwright.plan.machine import Numerics
 from maskwright.workflow.predictor import Predictor
 
+Scores = dict[str, tuple[float, ...]]
+"""What a validation found, by name."""
+
 
 def validator(
     held: Sequence[Source], config: RunConfig, numerics: Numerics
-) -> Callable[[UNet], dict[str, tuple[float, ...]]]:
+) -> Callable[[UNet], Scores]:
     """What predicts whole validation images as the finished network would.
 
     Args:
@@ -32,7 +35,7 @@ def validator(
     # The number format was measured already; averages over several predictions are for the end.
     settings = config.predict.model_copy(update={"precision": numerics.precision, "tta": ()})
 
-    def validate(network: UNet) -> dict[str, tuple[float, ...]]:
+    def validate(network: UNet) -> Scores:
         predictor = Predictor.build(network, settings, data=config.data)
         scores, right = [], []
         for source in held:
