@@ -94,6 +94,13 @@ def train(
             show_default="column image_label of a manifest; none leaves it out",
         ),
     ] = None,
+    deterministic: Annotated[
+        bool,
+        typer.Option("--deterministic", help="The same bytes of weights again; needs --steps."),
+    ] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Also write curves for TensorBoard into RUN.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -101,9 +108,10 @@ def train(
 
     Example: maskwright train data --out runs/cells --minutes 10
     """
+    from maskwright.train.distributed import writes_results
     from maskwright.workflow.training import train as run_training
 
-    with listening(quiet) as events:
+    with listening(quiet or not writes_results()) as events:
         run = run_training(
             data,
             out,
@@ -118,9 +126,13 @@ def train(
             objects=objects,
             labels=labels,
             image_labels=image_labels,
+            deterministic=deterministic,
+            tensorboard=tensorboard,
             resume=resume,
             events=events,
         )
+    if not writes_results():
+        return
     print_summary(read_summary(run.metrics()["summary"]))
     typer.echo(f"report: {run.folder.report}")
 

@@ -19,6 +19,7 @@ from maskwright.train.signals import stop_requests
 from maskwright.train.stepper import Stepper, StepResult
 
 _CHECKPOINT_EVERY_S = 30.0
+_WAITING_TOLD = 0.05
 
 
 @dataclass
@@ -64,9 +65,10 @@ def rehearse(stepper: Stepper, sampler: PatchSampler, seconds: float, least: int
     """
     times: list[float] = []
     begun = time.perf_counter()
+    share = stepper.ranks.share
     with Prefetch(sampler) as batches:
         step = 0
-        while len(times) < least or time.perf_counter() - begun < seconds:
+        while share(len(times) < least or time.perf_counter() - begun < seconds):
             start = time.perf_counter()
             image, target = stepper.prepare(batches.take(step), step)
             stepper.update(image, target, step, stepper.config.learning_rate * 0.01)
@@ -105,8 +107,10 @@ def fit(
     Raises:
         TrainingError: When loss or gradient is not finite.
         Interrupted: After Ctrl-C or a termination signal, with everything saved.
-        RunError: When the data changed since the checkpoint.
+        RunError: When the data changed since the checkpoint; ``rank-lost`` when another process
+            has ended, with everything saved.
     """
+    ranks = stepper.ranks
     progress = Progress(total_steps)
     if resume:
         progress = _restore(stepper, folder, facts, total_steps, events)
@@ -115,17 +119,22 @@ def fit(
     since: list[StepResult] = []
     events.send("start", step=progress.step, total_steps=progress.total_steps)
 
-    def save() -> None:
+    def save(*, alone: bool = False) -> None:
+        if not (ranks.first or alone):
+            return
         write_checkpoint(checkpoints, State(stepper.state(), {**facts, **progress.to_facts()}))
         events.send("checkpoint", step=progress.step)
 
     before = progress.elapsed_s
     begun = saved = time.monotonic()
-    with Prefetch(sampler) as batches, stop_requests() as stop:
+    waiting_s = 0.0
+    with Prefetch(sampler) as batches, stop_requests(lasting=not ranks.alone) as stop:
         while progress.step < progress.total_steps:
             step, now = progress.step, time.monotonic()
             patches = batches.take(step)
             waited_s = time.monotonic() - now
+            # Nothing could be drawn before the first.
+            waiting_s += waited_s if progress.elapsed_s > before else 0.0
             image, target = stepper.prepare(patches, step)
             rate = learning_rate(
                 step,
@@ -137,6 +146,9 @@ def fit(
                 result = stepper.update(image, target, step, rate)
             except TrainingError as error:
                 events.send("warning", code=error.code, text=f"{error} Files: {patches.names}")
+                raise
+            except RunError:
+                save(alone=folder.is_dir())
                 raise
             since.append(result)
             progress.step += 1
@@ -155,18 +167,40 @@ def fit(
                 _validate(stepper, progress, since, names, folder, facts, validate, events)
                 since = []
             ended = progress.step in due or progress.step == progress.total_steps
-            if ended or stop.signal_number or time.monotonic() - saved > _CHECKPOINT_EVERY_S:
+            try:
+                asked = max(ranks.gather(stop.signal_number or 0))
+            except RunError:
+                save(alone=folder.is_dir())
+                raise
+            if ended or asked or time.monotonic() - saved > _CHECKPOINT_EVERY_S:
                 progress.elapsed_s = before + time.monotonic() - begun
                 save()
                 saved = time.monotonic()
-            if stop.signal_number and progress.step < progress.total_steps:
+            if asked and progress.step < progress.total_steps:
                 raise Interrupted(
-                    stop.signal_number,
+                    asked,
                     f"training at step {progress.step} of {progress.total_steps}",
                     remedy="everything is saved; go on with the same command and --resume",
                 )
-    events.send("end", step=progress.step, elapsed_s=round(progress.elapsed_s, 3))
+    _end(progress, waiting_s, progress.elapsed_s - before, events)
     return progress
+
+
+def _end(progress: Progress, waiting_s: float, trained_s: float, events: Events) -> None:
+    share = waiting_s / trained_s if trained_s else 0.0
+    events.send(
+        "end",
+        step=progress.step,
+        elapsed_s=round(progress.elapsed_s, 3),
+        waiting_share=round(share, 4),
+    )
+    if share > _WAITING_TOLD:
+        events.send(
+            "message",
+            text=f"The network waited for patches {share:.0%} of the time. If the images lie on "
+            "the disk while training runs, allow more memory with --set cache_memory=16GB; else "
+            "use smaller patches or fewer changes of them (--set elastic_px=0).",
+        )
 
 
 def _restore(
@@ -219,7 +253,8 @@ def _validate(
     if entry.dice > progress.best:
         progress.best = entry.dice
         best_facts = {**facts, "step": entry.step, "validation_dice": entry.dice}
-        write_model(folder / "model.safetensors", stepper.average, best_facts)
+        if stepper.ranks.first:
+            write_model(folder / "model.safetensors", stepper.average, best_facts)
     findings = diagnose(
         progress.history,
         total_steps=progress.total_steps,

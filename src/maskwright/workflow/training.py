@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -17,13 +18,17 @@ from maskwright.data.image_labels import CONTAINS, contained_class
 from maskwright.data.labels import LabelMap
 from maskwright.data.object_target import BORDER_NAME
 from maskwright.data.sampler import PatchSampler, Source
+from maskwright.data.source_cache import SourceCache
 from maskwright.data.split import Split, write_split
 from maskwright.errors import ConfigError
 from maskwright.io.run_folder import RunFolder
 from maskwright.loss_terms import needed_maps
+from maskwright.nn.ranks import ALONE, Ranks
 from maskwright.nn.unet import UNet, build_unet
-from maskwright.plan.machine import Numerics, candidates, fastest, reuse_memory
-from maskwright.progress import EventLog, Events
+from maskwright.plan.machine import Numerics, fastest, repeatable, reuse_memory, training_device
+from maskwright.progress import Events
+from maskwright.train.board import Board, check_board
+from maskwright.train.distributed import check_parts, joined, members
 from maskwright.train.schedule import steps_within
 from maskwright.train.stepper import Stepper
 from maskwright.train.trainer import fit, rehearse
@@ -37,6 +42,14 @@ from maskwright.workflow.fitting import (
 from maskwright.workflow.gating import gate_of
 from maskwright.workflow.loading import hash_sources, load_sources
 from maskwright.workflow.prediction_checks import check_turns
+from maskwright.workflow.processes import (
+    cache_sentence,
+    numerics_of,
+    one_writer,
+    repeatable_sentence,
+    settle_repeatable,
+    training_cache,
+)
 from maskwright.workflow.run import Run
 from maskwright.workflow.scoring import score_run
 from maskwright.workflow.settings import resolve
@@ -52,6 +65,7 @@ _SCORING_S_PER_MEGAPIXEL = 2.0
 _PARTITION_S_PER_MEGAPIXEL = 5.0
 
 
+@joined()
 def train(
     data: str | Path,
     out: str | Path,
@@ -67,6 +81,8 @@ def train(
     objects: bool | None = None,
     labels: str | None = None,
     image_labels: str | None = None,
+    deterministic: bool = False,
+    tensorboard: bool = False,
     resume: bool = False,
     events: Events | None = None,
 ) -> Run:
@@ -92,11 +108,15 @@ def train(
         image_labels: A CSV file with the columns ``image`` and ``label``, or ``contains:NAME``: the
             network then also learns to say the class of the whole image. By default the column
             ``image_label`` of a manifest, where there is one; ``none`` leaves it out.
+        deterministic: Whether the same call gives the same bytes of weights again; it needs
+            ``steps``.
+        tensorboard: Whether to write curves and pictures for TensorBoard into the run.
         resume: Go on with the run in ``out``; its own configuration and split hold.
         events: Where progress is told.
 
     Returns:
-        The finished run.
+        The finished run. Where torchrun started several processes, they train it together, and
+        the first one scores it.
 
     Raises:
         DataError: For whatever ``maskwright check`` refuses.
@@ -110,9 +130,14 @@ def train(
     """
     begun = time.monotonic()
     reuse_memory()
-    events = events or Events()
+    ranks = members()
+    events = (events or Events()) if ranks.first else Events()
+    if tensorboard:
+        check_board()
+    if deterministic:
+        settings = (*settings, "train.deterministic=true")
     folder = RunFolder(Path(out))
-    going_on = resume and folder.config.exists()
+    going_on = ranks.share(resume and folder.config.exists())
     # A run that goes on has its weights already.
     start = None if start_from is None or going_on else open_start(start_from, preset=preset)
     settled = partial(
@@ -151,15 +176,17 @@ def train(
     gate_of(config.predict, config.data, config.model)
     refuse_int8(config.predict)
     check_turns(config.predict.tta, geometry.axes_of(config.model))
-    folder.begin(resume=resume)
-    with folder.lock():
-        write_split(folder.splits, chosen)
-        log = EventLog(folder.events)
-        with events.also(log):
-            try:
-                return _train(folder, config, report, chosen, start, going_on, begun, events)
-            finally:
-                log.close()
+    check_parts(config.train, ranks)
+    config = config if going_on else settle_repeatable(config)
+    with one_writer(folder, ranks, events, resume=resume, tensorboard=tensorboard) as files:
+        if ranks.first:
+            write_split(folder.splits, chosen)
+        if config.train.deterministic:
+            events.send("message", text=repeatable_sentence())
+        with repeatable(config.train.deterministic), training_cache(config, folder, ranks) as cache:
+            return _train(
+                folder, config, report, chosen, start, going_on, begun, events, cache, files.board
+            )
 
 
 def check(data: str | Path, config: RunConfig, *, events: Events) -> CheckReport:
@@ -184,7 +211,10 @@ def _train(
     going_on: bool,
     begun: float,
     events: Events,
+    cache: SourceCache,
+    board: Board | None,
 ) -> Run:
+    ranks = members()
     label_map = LabelMap.from_config(config.data)
     of_images = labels_of_images(config.data, report)
     load = partial(
@@ -194,6 +224,7 @@ def _train(
         channels=config.model.channels,
         data=config.data,
         label_of=of_images.label_of if of_images else {},
+        cache=cache,
     )
     names = (*label_map.names, *([BORDER_NAME] if config.data.target == "border" else []))
     numbered = "border_map" in needed_maps(config.train.loss)
@@ -208,25 +239,37 @@ def _train(
         config, sources, told = settle_intensity(config, report, sources)
         if told:
             events.send("message", text=told)
-    sampler = _sampler(sources, config)
+    if cache.written:
+        events.send("message", text=cache_sentence(cache))
+    sampler = _sampler(sources, config, ranks)
     events.send("busy", text="Measuring number formats")
-    options = candidates(config.train.layout, config.train.precision)
+    options = numerics_of(config.train, ranks)
     pixels = _pixels_per_class(sources, len(names))
     make = partial(_stepper, config, pixels)
     numerics, seconds = fastest(options, lambda option: _rehearsed_step(make(option), sampler))
+    numerics = Numerics(**ranks.share(asdict(numerics)))
+    make = partial(make, ranks=ranks)
     for name, value in seconds.items():
         events.send("measured", numerics=name, step_s=round(value, 4))
     events.send("message", text=_numerics_sentence(numerics, seconds))
-    validate = validator(held, config, numerics)
+    show = None if board is None else board.picture
+    validate = validator(held, config, numerics, ranks=ranks, show=show)
     if config.train.steps is None:
         mean = report.mean_pixels / 1e6
         config = _plan_steps(config, make(numerics), sampler, validate, split, mean, begun, events)
-    config = _with(config, layout=numerics.layout, precision=numerics.precision)
+        config = _with(config, steps=ranks.share(config.train.steps))
+    config = _with(
+        config,
+        layout=numerics.layout,
+        precision=numerics.precision,
+        compile=numerics.compiled,
+    )
     stepper = make(numerics)
     facts = {"data_hash": hash_sources([*sources, *held])}
     if start is not None:
         start.give(stepper, config, folder, facts, events)
-    folder.write_config(config)
+    if ranks.first:
+        folder.write_config(config)
     progress = fit(
         stepper,
         sampler,
@@ -244,7 +287,8 @@ def _train(
         f"Dice of the classes on the validation images {progress.best:.3f}.",
     )
     run = Run(folder, config)
-    score_run(run, report, split, events=events)
+    if ranks.first:
+        score_run(run, report, split, events=events)
     return run
 
 
@@ -252,7 +296,7 @@ def _with(config: RunConfig, **train: object) -> RunConfig:
     return config.model_copy(update={"train": config.train.model_copy(update=train)})
 
 
-def _sampler(sources: Sequence[Source], config: RunConfig) -> PatchSampler:
+def _sampler(sources: Sequence[Source], config: RunConfig, ranks: Ranks) -> PatchSampler:
     model, train_config = config.model, config.train
     return PatchSampler(
         sources,
@@ -263,6 +307,7 @@ def _sampler(sources: Sequence[Source], config: RunConfig) -> PatchSampler:
         border_px=tuple(axis.border_loss for axis in geometry.axes_of(model)),
         foreground_share=train_config.foreground_share,
         seed=train_config.seed,
+        part=(ranks.rank, ranks.count),
     )
 
 
@@ -271,18 +316,22 @@ def _pixels_per_class(sources: Sequence[Source], classes: int) -> tuple[int, ...
     return tuple(int(n) for n in np.sum(counts_NK, axis=0))
 
 
-def _stepper(config: RunConfig, pixels: Sequence[int], numerics: Numerics) -> Stepper:
+def _stepper(
+    config: RunConfig, pixels: Sequence[int], numerics: Numerics, ranks: Ranks = ALONE
+) -> Stepper:
     """A network with fresh weights, ready for its first update."""
     source, contained = config.data.image_labels, None
     if source.startswith(CONTAINS):
         contained = contained_class(source, [name for name, _ in config.data.labels])
     return Stepper(
-        build_unet(config.model, seed=config.train.seed),
+        build_unet(config.model, seed=config.train.seed).to(training_device()),
         config.train,
         numerics.layout,
         numerics.precision,
         pixels_per_class=pixels,
         contained=contained,
+        compiled=numerics.compiled,
+        ranks=ranks,
     )
 
 
