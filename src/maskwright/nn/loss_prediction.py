@@ -169,7 +169,8 @@ class Prediction:
                 return cost.mean()
             weight = torch.ones_like(cost)
         summed, total = self.ranks.sum(torch.stack([cost.sum(), weight.sum().to(cost.dtype)]))
-        return summed / torch.where(total > 0, total, 1)
+        mean: Tensor = summed / torch.where(total > 0, total, 1)
+        return mean
 
 
 def _played_down(negative_log: Tensor, gamma: float) -> Tensor:

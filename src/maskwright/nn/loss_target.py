@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -47,7 +47,7 @@ class Target:
             tensor([[1, 1]])
         """
         parts = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Target(**{name: t if t is None else t[rows] for name, t in parts.items()})
+        return replace(self, **{name: t[rows] for name, t in parts.items() if t is not None})
 
 
 def class_shares(truth: Tensor, classes: int) -> Tensor:

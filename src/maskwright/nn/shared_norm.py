@@ -34,14 +34,16 @@ def share_statistics(network: nn.Module) -> None:
 def statistics_kept(block: nn.Module) -> Iterator[None]:
     """Let batch normalisations leave their running statistics as they are for a second pass."""
     layers = [layer for layer in block.modules() if isinstance(layer, _BatchNorm)]
-    tracking = [layer.track_running_stats for layer in layers]
+    before = [(layer.momentum, layer.num_batches_tracked) for layer in layers]
     for layer in layers:
-        layer.track_running_stats = False
+        layer.momentum = 0.0
+        if layer.num_batches_tracked is not None:
+            layer.num_batches_tracked = layer.num_batches_tracked.clone()
     try:
         yield
     finally:
-        for layer, tracked in zip(layers, tracking, strict=True):
-            layer.track_running_stats = tracked
+        for layer, (momentum, count) in zip(layers, before, strict=True):
+            layer.momentum, layer.num_batches_tracked = momentum, count
 
 
 class SharedBatchNorm(_BatchNorm):
@@ -79,12 +81,15 @@ class SharedBatchNorm(_BatchNorm):
         output, mean_C, variance_C, count = _Normalise.apply(  # type: ignore[no-untyped-call]
             input, self.weight, self.bias, self.eps
         )
-        if self.track_running_stats and self.running_mean is not None:
-            with torch.no_grad():
-                self.num_batches_tracked += 1
-                unbiased_C = variance_C * (count / (count - 1).clamp(min=1))
-                self.running_mean.lerp_(mean_C, self.momentum or 0.0)
-                self.running_var.lerp_(unbiased_C, self.momentum or 0.0)
+        unbiased_C = variance_C * (count / (count - 1).clamp(min=1))
+        for running, found in (
+            (self.running_mean, mean_C),
+            (self.running_var, unbiased_C),
+        ):
+            if running is not None:
+                running.lerp_(found, self.momentum or 0.0)
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
         normalised: Tensor = output
         return normalised
 
@@ -100,9 +105,10 @@ class _Normalise(torch.autograd.Function):
         own = torch.cat([own_count, own_mean_C, own_variance_C])
         parts = [torch.empty_like(own) for _ in range(dist.get_world_size())]
         dist.all_gather(parts, own)
-        counts_R1, means_RC, variances_RC = torch.stack(parts).split(
-            [1, features.shape[1], features.shape[1]], dim=1
-        )
+        gathered = torch.stack(parts)
+        channels = features.shape[1]
+        counts_R1 = gathered[:, :1]
+        means_RC, variances_RC = gathered[:, 1:].unflatten(1, (2, channels)).unbind(1)
         count = counts_R1.sum()
         mean_C = (counts_R1 * means_RC).sum(0) / count
         variance_C = (counts_R1 * (variances_RC + (means_RC - mean_C) ** 2)).sum(0) / count

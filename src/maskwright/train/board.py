@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -33,7 +34,7 @@ class Board:
         check_board()
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer: Any = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+        self._writer: Any = SummaryWriter(str(folder))
         self._pictures: dict[str, NDArray[np.uint8]] = {}
 
     def __enter__(self) -> Board:
@@ -81,13 +82,11 @@ def check_board() -> None:
     Raises:
         ConfigError: ``tensorboard-missing``.
     """
-    try:
-        import tensorboard  # noqa: F401
-    except ImportError as error:
+    if find_spec("tensorboard") is None:
         raise ConfigError(
             "tensorboard-missing",
             "--tensorboard",
             expected="the package tensorboard",
             found="none",
             remedy="install it with `pip install 'maskwright[tensorboard]'`",
-        ) from error
+        )
