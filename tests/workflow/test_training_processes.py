@@ -44,7 +44,7 @@ def _digest(run: mw.Run) -> str:
 def test_torchrun_trains_one_run_with_the_curve_of_one_process(data: Path, plain: mw.Run) -> None:
     out = data.parent / "two"
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
-               "--master-port", "0", "-m", "maskwright", "train", str(data), "--out", str(out),
+               "--standalone", "-m", "maskwright", "train", str(data), "--out", str(out),
                "--steps", "10"]  # fmt: skip
     for setting in QUICK:
         command += ["--set", setting]

@@ -45,7 +45,9 @@ class SourceCache:
             self._left -= size
             return source
         self.written += size
-        moved = {name: None if a is None else self._on_disk(a) for name, a in arrays.items()}
+        moved: dict[str, Any] = {
+            name: None if array is None else self._on_disk(array) for name, array in arrays.items()
+        }
         return replace(source, **moved)
 
     def _on_disk(self, array: NDArray[Any]) -> NDArray[Any]:

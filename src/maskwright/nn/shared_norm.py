@@ -108,7 +108,7 @@ class _Normalise(torch.autograd.Function):
         gathered = torch.stack(parts)
         channels = features.shape[1]
         counts_R1 = gathered[:, :1]
-        means_RC, variances_RC = gathered[:, 1:].unflatten(1, (2, channels)).unbind(1)
+        means_RC, variances_RC = gathered[:, 1 : channels + 1], gathered[:, channels + 1 :]
         count = counts_R1.sum()
         mean_C = (counts_R1 * means_RC).sum(0) / count
         variance_C = (counts_R1 * (variances_RC + (means_RC - mean_C) ** 2)).sum(0) / count

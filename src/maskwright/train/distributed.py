@@ -7,6 +7,7 @@ each batch they take equal parts, see :mod:`maskwright.nn.ranks`.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
@@ -107,7 +108,9 @@ class Passes:
         self._run: Callable[[Tensor], Outputs] = network
         self._together: DistributedDataParallel | None = None
         if not ranks.alone:
-            with ranks.reaching():
+            with ranks.reaching(), warnings.catch_warnings():
+                # What takes the place of broadcast_buffers is missing from older versions.
+                warnings.simplefilter("ignore", FutureWarning)
                 self._together = DistributedDataParallel(
                     network,
                     # Each rank computes the same statistics itself.
