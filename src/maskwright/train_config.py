@@ -13,6 +13,7 @@ from maskwright.network_config import Section as _Section
 
 Precision = Literal["auto", "float32", "bfloat16"]
 Layout = Literal["auto", "contiguous", "channels_last"]
+Compiling = Literal["auto", "none", "code", "graphs"]
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -56,6 +57,12 @@ class TrainConfig(_Section):
         steps: Number of weight updates; ``None`` until it follows from ``minutes``.
         minutes: Time budget; the number of steps follows from the measured time of one.
         batch: Patches a step.
+        accumulate: In how many equal parts the batch passes through the network, for less memory.
+            Without batch normalisation, and with a loss that is a mean over pixels or patches
+            (``dice_per_sample``), this changes the result by rounding only; sums over the batch,
+            as in ``dice``, and the statistics of batch normalisation are those of each part.
+        checkpointing: Whether features are computed a second time for the gradient instead of
+            being kept: less memory, a third more time, the same gradient.
         patch_px: Size of a patch (of the network's input): one side for all axes, or one for each
             in the order of the array, written as ``40x56x40``.
         loss: The terms that are added, each with a weight if wanted, as ``dice+0.5*ce``. Terms:
@@ -71,6 +78,13 @@ class TrainConfig(_Section):
         validations: How many times whole validation images are predicted.
         precision: Number format of the convolutions; ``auto`` measures.
         layout: Memory order of the tensors; ``auto`` measures.
+        compile: Whether PyTorch writes code for the network: ``none``, ``code``, or ``graphs``,
+            which also records the launches of a GPU; ``auto`` measures on a GPU and is ``none``
+            elsewhere.
+        deterministic: Whether the same command gives the same bytes again: number format and
+            memory order are not measured, and only operations that repeat themselves are used.
+        cache_memory: How much memory decoded training images may take, as ``2GB``; the others lie
+            in files of the run folder while training runs.
         seed: Seed of everything random.
         start_from: The run whose weights training began with; written by ``train --from``.
         augment: Random changes of the patches.
@@ -79,6 +93,8 @@ class TrainConfig(_Section):
     steps: Annotated[int, Field(ge=1)] | None = None
     minutes: Positive | None = None
     batch: Annotated[int, Field(ge=1)] = 4
+    accumulate: Annotated[int, Field(ge=1)] = 1
+    checkpointing: bool = False
     patch_px: int | tuple[int, ...] = 256
     loss: Annotated[str, AfterValidator(tidy_loss)] = "dice+ce"
     loss_settings: LossSettings = LossSettings()
@@ -92,6 +108,9 @@ class TrainConfig(_Section):
     validations: Annotated[int, Field(ge=1)] = 10
     precision: Precision = "auto"
     layout: Layout = "auto"
+    compile: Compiling = "auto"
+    deterministic: bool = False
+    cache_memory: str = "4GB"
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     start_from: str = ""
     augment: AugmentConfig = AugmentConfig()

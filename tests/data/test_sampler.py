@@ -46,6 +46,18 @@ def test_prefetched_batches_are_the_drawn_ones_in_any_order() -> None:
             )
 
 
+@pytest.mark.parametrize("parts", [2, 4])
+def test_the_parts_of_several_processes_are_the_rows_of_the_whole_batch(parts: int) -> None:
+    sources = [_source("a", (90, 70), (5, 5)), _source("bb", (64, 64), None)]
+    whole = _sampler(sources)
+    cut = [_sampler(sources, part=(number, parts)) for number in range(parts)]
+    for step in (0, 5):
+        drawn = [sampler.draw(step) for sampler in cut]
+        rows = np.concatenate([patches.image_BCS for patches in drawn])
+        np.testing.assert_array_equal(rows, whole.draw(step).image_BCS)
+        assert tuple(n for patches in drawn for n in patches.names) == whole.draw(step).names
+
+
 def test_a_single_pixel_of_a_rare_class_is_in_a_quarter_of_the_patches() -> None:
     sampler = _sampler([_source("a", (800, 800), (400, 300))], foreground_share=0.5)
     seen = [patch.any() for step in range(50) for patch in sampler.draw(step).truth_BS]

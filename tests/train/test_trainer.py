@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -139,6 +140,26 @@ def test_the_model_is_the_average_of_the_best_validation(tmp_path: Path) -> None
     assert isinstance(progress, Progress)
     assert progress.best == best["mean_dice"]
     assert [e["step"] for e in validations] == [3, 6, 9, 12]
+
+
+class _SlowSampler(PatchSampler):
+    def draw(self, step: int) -> Patches:
+        time.sleep(0.04)
+        return super().draw(step)
+
+
+def test_a_network_that_waits_for_patches_says_so_at_the_end(tmp_path: Path) -> None:
+    seen: list[Event] = []
+    slow = _sampler()
+    slow.__class__ = _SlowSampler
+    fit(
+        _stepper(), slow, total_steps=12, names=("a", "b"), folder=tmp_path,
+        facts={"data_hash": "same"}, validate=_validate, events=Events([seen.append]),
+    )  # fmt: skip
+    end = next(event for event in seen if event["kind"] == "end")
+    assert 0.05 < end["waiting_share"] < 1
+    told = [event["text"] for event in seen if event["kind"] == "message"]
+    assert any("waited for patches" in text for text in told)
 
 
 def test_training_learns_a_bright_square() -> None:

@@ -88,6 +88,13 @@ def train(
     objects: ObjectIds = None,
     labels: Labels = None,
     image_labels: ImageLabels = None,
+    deterministic: Annotated[
+        bool,
+        typer.Option("--deterministic", help="The same bytes of weights again; needs --steps."),
+    ] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Also write curves for TensorBoard into RUN.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -99,9 +106,10 @@ def train(
     Example: maskwright train data --out runs/cells --minutes 10
     """
     begun_s = time.monotonic()  # loading the framework is a part of the time
+    from maskwright.train.distributed import writes_results
     from maskwright.workflow.training import train as run_training
 
-    with listening(quiet) as events:
+    with listening(quiet or not writes_results()) as events:
         run = run_training(
             data,
             out,
@@ -117,10 +125,14 @@ def train(
             objects=objects,
             labels=labels,
             image_labels=image_labels,
+            deterministic=deterministic,
+            tensorboard=tensorboard,
             resume=resume,
             begun_s=begun_s,
             events=events,
         )
+    if not writes_results():
+        return
     print_summary(read_summary(run.metrics()["summary"]))
     typer.echo(f"report: {run.folder.report}")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import torch
@@ -46,7 +46,7 @@ class Augmentation:
         blur_px: Standard deviation of the blur in pixels of the finest axis, shape ``(B,)``; 0
             means none.
         noise: Standard deviation of the noise, shape ``(B,)``; 0 means none.
-        noise_seed: Seed of the noise itself.
+        noise_seed: Seed of the noise of the first patch; each further one has the next.
     """
 
     flips: Tensor
@@ -62,6 +62,13 @@ class Augmentation:
     blur_px: Tensor
     noise: Tensor
     noise_seed: int
+
+    def part(self, rows: slice) -> Augmentation:
+        """The parameters of some patches of the batch."""
+        named = ("flips", "swaps", "matrix", "displacement_px", "gamma", "contrast", "brightness",
+                 "blur_px", "noise")  # fmt: skip
+        own = {name: getattr(self, name)[rows] for name in named}
+        return replace(self, **own, noise_seed=self.noise_seed + (rows.start or 0))
 
 
 def draw_augmentation(
@@ -267,7 +274,7 @@ def apply_intensity(drawn: Augmentation, image_BCS: Tensor) -> Tensor:
         drawn: From :func:`draw_augmentation`.
         image_BCS: Normalised images, float32; not changed.
     """
-    noise = torch.Generator(device=image_BCS.device).manual_seed(drawn.noise_seed)
+    noise = torch.Generator(device=image_BCS.device)
     changed = []
     for index, image in enumerate(image_BCS):
         gamma, contrast = float(drawn.gamma[index]), float(drawn.contrast[index])
@@ -283,6 +290,7 @@ def apply_intensity(drawn: Augmentation, image_BCS: Tensor) -> Tensor:
             for axis, length in enumerate(drawn.spacing):
                 image = _blur(image, axis + 1, sigma / length)
         if float(drawn.noise[index]) > 0:
+            noise.manual_seed(drawn.noise_seed + index)
             grain = torch.randn(image.shape, generator=noise, device=image.device)
             image = image + grain.mul_(float(drawn.noise[index]))
         changed.append(image)

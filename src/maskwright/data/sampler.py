@@ -106,6 +106,8 @@ class PatchSampler:
         border_px: Pixels the network loses at each end, for all axes or for each.
         foreground_share: Share of patches centred on a drawn class.
         seed: Seed.
+        part: Which of how many equal parts of each batch to cut out, as ``(0, 2)`` for the first
+            half; all of it by default.
     """
 
     def __init__(
@@ -119,10 +121,13 @@ class PatchSampler:
         border_px: int | tuple[int, ...],
         foreground_share: float,
         seed: int,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         self._sources = list(sources)
         self._channels = channels
         self._batch = batch
+        own = batch // part[1]
+        self._rows = slice(part[0] * own, (part[0] + 1) * own)
         dims = self._sources[0].classes_YX.ndim
         self._border_px = _each(border_px, dims)
         self._kept_px = tuple(
@@ -145,7 +150,7 @@ class PatchSampler:
         """The batch of a step, always the same for the same step."""
         generator = np.random.default_rng([self._seed, step])
         drawn = [self._draw_corner(generator) for _ in range(self._batch)]
-        cuts = [(source, self._window(corner)) for source, corner in drawn]
+        cuts = [(source, self._window(corner)) for source, corner in drawn[self._rows]]
         sources = [source for source, _ in cuts]
         labels = [source.image_label for source in sources]
         objects = [

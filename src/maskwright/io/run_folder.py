@@ -34,6 +34,7 @@ class RunFolder:
         int8.onnx            the network in integers of 8 bits
         int8.json            the Dice that it loses by them
         figures/             the report's charts as SVG and PNG
+        tensorboard/         curves and pictures for TensorBoard, where asked for
         report.html          one self-contained file
 
     Args:
@@ -105,6 +106,11 @@ class RunFolder:
     def figures(self) -> Path:
         """The report's charts."""
         return self.path / "figures"
+
+    @property
+    def board(self) -> Path:
+        """The files of TensorBoard."""
+        return self.path / "tensorboard"
 
     @property
     def report(self) -> Path:

@@ -157,7 +157,7 @@ def write_checkpoint(folder: Path, state: State) -> Path:
     path = folder / f"step_{int(state.facts['step']):08d}.safetensors"
     write_tensors(path, state.tensors, state.facts)
     for old in _checkpoints(folder)[_KEPT:]:
-        old.unlink()
+        old.unlink(missing_ok=True)
     return path
 
 

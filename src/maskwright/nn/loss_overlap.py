@@ -49,9 +49,7 @@ def soft_dice(prediction: Prediction, *, per_sample: bool = False, squared: bool
         shares = prediction.shares.to(predicted.dtype)
         overlap = (prediction.counted * shares).sum(axes)
         predicted, true = (part.square().sum(axes) for part in (prediction.counted, shares))
-    total = predicted + true
-    if not per_sample:
-        overlap, total = overlap.sum(0), total.sum(0)
+    overlap, total = prediction.over_batch(overlap, predicted + true, per_sample=per_sample)
     return (2 * overlap + _EPSILON) / (total + _EPSILON)
 
 
@@ -69,7 +67,8 @@ def dice_loss(prediction: Prediction, *, per_sample: bool = False, squared: bool
         tensor(0.5000)
     """
     dice = soft_dice(prediction, per_sample=per_sample, squared=squared)
-    return 1 - class_mean(dice, prediction.weights_K).mean()
+    score = class_mean(dice, prediction.weights_K)
+    return 1 - prediction.batch_mean(score, per_sample=per_sample)
 
 
 def tversky_index(
@@ -96,8 +95,7 @@ def tversky_index(
         >>> tversky_index(Prediction(torch.zeros(1, 2, 4), Target(torch.tensor([[0, 0, 0, 1]]))))
         tensor([0.5556, 0.3846])
     """
-    sums = prediction.sums
-    overlap, predicted, true = sums if per_sample else (part.sum(0) for part in sums)
+    overlap, predicted, true = prediction.over_batch(*prediction.sums, per_sample=per_sample)
     wrong = alpha * (predicted - overlap) + beta * (true - overlap)
     return (overlap + _EPSILON) / (overlap + wrong + _EPSILON)
 
@@ -118,7 +116,8 @@ def tversky_loss(
         tensor(0.5299)
     """
     index = tversky_index(prediction, alpha, beta, per_sample=per_sample)
-    return 1 - class_mean(index, prediction.weights_K).mean()
+    score = class_mean(index, prediction.weights_K)
+    return 1 - prediction.batch_mean(score, per_sample=per_sample)
 
 
 def focal_tversky_loss(
@@ -153,7 +152,7 @@ def focal_tversky_loss(
     """
     index = tversky_index(prediction, alpha, beta, per_sample=per_sample)
     cost = (1 - index).clamp(min=_LEAST_TVERSKY_LOSS) ** (1 / gamma)
-    return class_mean(cost, prediction.weights_K).mean()
+    return prediction.batch_mean(class_mean(cost, prediction.weights_K), per_sample=per_sample)
 
 
 def cldice_loss(prediction: Prediction, iterations: int = 5, *, per_sample: bool = False) -> Tensor:
@@ -187,16 +186,19 @@ def cldice_loss(prediction: Prediction, iterations: int = 5, *, per_sample: bool
     with torch.no_grad():
         true_skeleton = soft_skeleton(true, iterations)
     predicted_skeleton = soft_skeleton(predicted, iterations)
-    axes = tuple(range(2, predicted.ndim)) if per_sample else (0, *range(2, predicted.ndim))
+    axes = tuple(range(2, predicted.ndim))
 
     def share(skeleton: Tensor, mask: Tensor) -> Tensor:
-        inside = (skeleton * mask).sum(axes) + _SKELETON_EPSILON
-        return inside / (skeleton.sum(axes) + _SKELETON_EPSILON)
+        inside, whole = prediction.over_batch(
+            (skeleton * mask).sum(axes), skeleton.sum(axes), per_sample=per_sample
+        )
+        return (inside + _SKELETON_EPSILON) / (whole + _SKELETON_EPSILON)
 
     precision, recall = share(predicted_skeleton, true), share(true_skeleton, predicted)
     score = 2 * precision * recall / (precision + recall)
     weights = prediction.weights_K
-    return 1 - class_mean(score, None if weights is None else weights[first:]).mean()
+    score = class_mean(score, None if weights is None else weights[first:])
+    return 1 - prediction.batch_mean(score, per_sample=per_sample)
 
 
 def soft_skeleton(mask: Tensor, iterations: int) -> Tensor:

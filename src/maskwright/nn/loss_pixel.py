@@ -96,6 +96,8 @@ def top_cross_entropy(prediction: Prediction, share: float = 0.1) -> Tensor:
     """Cross-entropy of the worst pixels only, a share of those that count; 0 or more.
 
     At least one pixel is taken. With class weights the weighted cost decides which are worst.
+    Where several processes share a batch, each takes the worst of its own pixels, and the mean is
+    taken over the processes.
 
     Args:
         prediction: Scores and target.
@@ -116,13 +118,13 @@ def top_cross_entropy(prediction: Prediction, share: float = 0.1) -> Tensor:
     keep = prediction.keep
     cost = cost.flatten() if keep is None else cost[keep]
     if not cost.numel():
-        return cost.sum()
+        return prediction.ranks.mean(cost.sum())
     count = math.ceil(share * cost.numel())
     worst, chosen = cost.topk(count, sorted=False)
     if weight is None:
-        return worst.mean()
+        return prediction.ranks.mean(worst.mean())
     total = (weight.flatten() if keep is None else weight[keep])[chosen].sum()
-    return worst.sum() / torch.where(total > 0, total, 1)
+    return prediction.ranks.mean(worst.sum() / torch.where(total > 0, total, 1))
 
 
 def boundary(prediction: Prediction) -> Tensor:
@@ -165,6 +167,9 @@ def boundary(prediction: Prediction) -> Tensor:
     moved = prediction.counted[:, -classes:] - prediction.shares[:, -classes:].to(distance.dtype)
     axes = (0, *range(2, moved.ndim))
     cost_K = (distance * moved).sum(axes)
-    pixels = moved[:, 0].numel() if prediction.keep is None else prediction.keep.sum().clamp(min=1)
+    keep = prediction.keep
+    pixels = cost_K.new_tensor(moved[:, 0].numel()) if keep is None else keep.sum().to(cost_K.dtype)
+    sums = prediction.ranks.sum(torch.cat([cost_K, pixels[None]]))
+    cost_K = sums[:-1] / sums[-1].clamp(min=1)
     weights = prediction.weights_K
-    return class_mean(cost_K / pixels, None if weights is None else weights[-classes:])
+    return class_mean(cost_K, None if weights is None else weights[-classes:])

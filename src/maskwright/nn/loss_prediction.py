@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from maskwright.nn.loss_target import Target, check_target, class_shares
+from maskwright.nn.ranks import ALONE, Ranks
 
 Output = Literal["softmax", "sigmoid"]
 
@@ -26,6 +27,8 @@ class Prediction:
         output: ``softmax`` for classes that exclude each other, ``sigmoid`` for classes that may
             overlap.
         weights_K: A weight for each class; all alike by default.
+        ranks: The processes that hold the other parts of the batch. Sums over the batch are taken
+            over all of them, so that each of them finds the same loss.
 
     Raises:
         DataError: If a part of the target has another shape.
@@ -42,12 +45,14 @@ class Prediction:
         target: Target,
         output: Output = "softmax",
         weights_K: Tensor | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         check_target(logits, target)
         self.logits = logits
         self.target = target
         self.output = output
         self.weights_K = weights_K
+        self.ranks = ranks
         self.keep = None if target.valid is None else target.valid.bool()
 
     @cached_property
@@ -105,6 +110,16 @@ class Prediction:
             overlap = self.counted * self.shares
         return overlap.sum(axes), self.counted.sum(axes), self.shares.sum(axes).to(overlap.dtype)
 
+    def over_batch(self, *parts: Tensor, per_sample: bool = False) -> tuple[Tensor, ...]:
+        """Sums of each patch, shape ``(B, …)``, added over the batch unless they are kept apart."""
+        if per_sample:
+            return parts
+        return self.ranks.sum(torch.stack([part.sum(0) for part in parts])).unbind()
+
+    def batch_mean(self, scores: Tensor, *, per_sample: bool = False) -> Tensor:
+        """The mean of the scores of the patches; a score of the whole batch is that already."""
+        return self.ranks.mean(scores.mean()) if per_sample else scores
+
     @cached_property
     def cross_entropy(self) -> tuple[Tensor, Tensor | None]:
         """Weighted cross-entropy of each pixel and its weight, as in :meth:`pixel_cost`."""
@@ -150,9 +165,12 @@ class Prediction:
             cost = cost * self.keep
             weight = self.keep.to(cost.dtype) if weight is None else weight * self.keep
         elif weight is None:
-            return cost.mean()
-        total = weight.sum()
-        return cost.sum() / torch.where(total > 0, total, 1)
+            if self.ranks.alone:
+                return cost.mean()
+            weight = torch.ones_like(cost)
+        summed, total = self.ranks.sum(torch.stack([cost.sum(), weight.sum().to(cost.dtype)]))
+        mean: Tensor = summed / torch.where(total > 0, total, 1)
+        return mean
 
 
 def _played_down(negative_log: Tensor, gamma: float) -> Tensor:

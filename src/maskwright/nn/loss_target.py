@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -38,6 +38,16 @@ class Target:
     border_map: Tensor | None = None
     distance_map: Tensor | None = None
     image_labels: Tensor | None = None
+
+    def part(self, rows: slice) -> Target:
+        """The target of some patches of the batch.
+
+        Example:
+            >>> Target(torch.tensor([[0, 1], [1, 1]])).part(slice(1, 2)).truth
+            tensor([[1, 1]])
+        """
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: t[rows] for name, t in parts.items() if t is not None})
 
 
 def class_shares(truth: Tensor, classes: int) -> Tensor:

@@ -27,6 +27,7 @@ from maskwright.nn.loss_pixel import (
 )
 from maskwright.nn.loss_prediction import Output, Prediction
 from maskwright.nn.loss_target import Target, pooled
+from maskwright.nn.ranks import ALONE, Ranks
 
 _Term = Callable[[Prediction, LossSettings], Tensor]
 
@@ -63,6 +64,7 @@ class SegmentationLoss:
             overlap.
         pixels_per_class: Pixels of each class in the training images; needed where the classes
             are balanced.
+        ranks: The processes that share each batch.
 
     Raises:
         ConfigError: If there are class weights but not one for each class, or the classes are to
@@ -83,7 +85,9 @@ class SegmentationLoss:
         classes: int,
         output: Output = "softmax",
         pixels_per_class: Sequence[int] | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
+        self.ranks = ranks
         self.needed_maps: tuple[LossMap, ...] = needed_maps(config.loss)
         self._terms = parse_loss(config.loss)
         self._settings = config.loss_settings
@@ -151,7 +155,7 @@ class SegmentationLoss:
         weights = self._weights_K
         if weights is not None:
             weights = weights.to(logits)
-        return Prediction(logits, target, self._output, weights)
+        return Prediction(logits, target, self._output, weights, self.ranks)
 
     def _sum(self, prediction: Prediction) -> Tensor:
         terms = [w * _TERMS[name](prediction, self._settings) for name, w in self._terms.items()]

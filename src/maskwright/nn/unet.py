@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from maskwright import geometry
 from maskwright.config import ModelConfig
@@ -24,6 +26,7 @@ from maskwright.nn.blocks import (
     build_up,
     crop,
 )
+from maskwright.nn.shared_norm import statistics_kept
 from maskwright.nn.weights import fold_batch_norms, initialise
 
 HEADS = ("head", "level_heads", "fusion", "image_head")
@@ -47,12 +50,18 @@ class UNet(nn.Module):
     Args:
         config: The network; see :class:`maskwright.config.ModelConfig`.
 
+    Attributes:
+        checkpointing: Whether training computes the features of a block again for the gradient
+            instead of keeping them.
+
     Source: arXiv 1505.04597, figure 1; in three dimensions Çiçek et al. 2016, arXiv 1606.06650.
+        Computing again: Chen et al. 2016, arXiv 1604.06174.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        self.checkpointing = False
         self.axes = geometry.axes_of(config)
         depth, widths = config.depth, config.level_widths
         pooled = config.down == "max"
@@ -69,7 +78,7 @@ class UNet(nn.Module):
             MAX_POOLS[config.dims](stride) if pooled else nn.Identity()
             for stride in config.level_strides
         )
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout: nn.Module = nn.Dropout(config.dropout)
         self.upsample = nn.ModuleList(
             build_up(config, level, *up_channels(config, level)) for level in range(depth)
         )
@@ -125,7 +134,7 @@ class UNet(nn.Module):
         for level, block in enumerate(self.encoder):
             if level:
                 features = self.pool[level - 1](features)
-            features = block(features)
+            features = self._through(block, features)
             if level >= depth - 1:
                 features = self.dropout(features)
             skips.append(features)
@@ -135,10 +144,23 @@ class UNet(nn.Module):
             up = self.upsample[level](features)
             # Without a name the skip is freed as soon as it is joined, before the convolutions.
             joined = torch.cat([self._gated(level, skips.pop(), features), up], dim=1)
-            features = self.decoder[level](joined)
+            features = self._through(self.decoder[level], joined)
             if not level or self.config.levels != "none":
                 levels.insert(0, features)
         return levels, lowest
+
+    def _through(self, block: nn.Module, features: Tensor) -> Tensor:
+        """A block's output; with ``checkpointing`` it is computed again for the gradient."""
+        if not (self.checkpointing and self.training):
+            return block(features)  # type: ignore[no-any-return]
+        again: Tensor = checkpoint(
+            block,
+            features,
+            use_reentrant=False,
+            preserve_rng_state=False,
+            context_fn=lambda: (nullcontext(), statistics_kept(block)),
+        )
+        return again
 
     def _gated(self, level: int, skip: Tensor, below: Tensor) -> Tensor:
         before, after = self._crops[level]

@@ -8,8 +8,9 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -19,9 +20,13 @@ from maskwright.plan.hardware import MachineFacts
 
 Layout = Literal["contiguous", "channels_last"]
 Precision = Literal["float32", "bfloat16"]
+Compiled = Literal["none", "code", "graphs"]
 Option = TypeVar("Option", bound=Hashable)
 
 _CLEARLY_SLOWER = 1.5
+_COMPILED_WORDS = {"none": "", "code": ", compiled", "graphs": ", compiled, CUDA graphs"}
+# Compiling takes half a minute or more, each time.
+_MINUTES_TO_COMPILE = 15.0
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # numbers of glibc's malloc.h
 _MEMORY_FILE, _LIMIT_FILE = "/proc/meminfo", "/sys/fs/cgroup/memory.max"
 _FORMAT_FLAGS = {
@@ -32,18 +37,19 @@ _FORMAT_FLAGS = {
 
 @dataclass(frozen=True)
 class Numerics:
-    """Memory order of the tensors and number format of the convolutions.
+    """Memory order of the tensors, number format of the convolutions, and who wrote their code.
 
     Example:
-        >>> str(Numerics("channels_last", "bfloat16"))
-        'channels_last bfloat16'
+        >>> str(Numerics("channels_last", "bfloat16", "code"))
+        'channels_last bfloat16, compiled'
     """
 
     layout: Layout
     precision: Precision
+    compiled: Compiled = "none"
 
     def __str__(self) -> str:
-        return f"{self.layout} {self.precision}"
+        return f"{self.layout} {self.precision}{_COMPILED_WORDS[self.compiled]}"
 
 
 ALL_NUMERICS = tuple(
@@ -65,6 +71,68 @@ def candidates(layout: str, precision: str) -> list[Numerics]:
         for n in ALL_NUMERICS
         if layout in ("auto", n.layout) and precision in ("auto", n.precision)
     ]
+
+
+def with_compiled(
+    options: Sequence[Numerics], setting: str, *, accelerator: bool, minutes: float | None
+) -> list[Numerics]:
+    """The numerics to measure when the network may be compiled too.
+
+    Args:
+        options: Without compiling, the most promising first, see :func:`candidates`.
+        setting: ``none``, ``code``, ``graphs`` or ``auto``, which compares on an accelerator where
+            the time allows it.
+        accelerator: Whether there is a GPU; graphs need one.
+        minutes: Time budget; ``None`` for none.
+
+    Returns:
+        The same, or with compiled ones: compiled is the first option alone.
+
+    Example:
+        >>> options = candidates("channels_last", "auto")
+        >>> [str(n) for n in with_compiled(options, "auto", accelerator=True, minutes=60)]
+        ['channels_last bfloat16', 'channels_last float32', 'channels_last bfloat16, compiled',
+         'channels_last bfloat16, compiled, CUDA graphs']
+        >>> with_compiled(options, "auto", accelerator=False, minutes=60) == options
+        True
+    """
+    compiled: list[Compiled] = ["code", "graphs"] if accelerator else ["code"]
+    if setting in ("code", "graphs"):
+        only: Compiled = "graphs" if setting == "graphs" and accelerator else "code"
+        return [replace(option, compiled=only) for option in options]
+    short = minutes is not None and minutes < _MINUTES_TO_COMPILE
+    if setting == "none" or not accelerator or short:
+        return list(options)
+    return [*options, *(replace(options[0], compiled=way) for way in compiled)]
+
+
+def has_accelerator() -> bool:
+    """Whether there is a GPU that PyTorch can use."""
+    return torch.cuda.is_available()
+
+
+def training_device() -> torch.device:
+    """The GPU of this process where there is one, else the processor."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def repeatable(wanted: bool) -> Iterator[None]:
+    """Use only operations that give the same bytes each time, for the length of a block.
+
+    Args:
+        wanted: Whether to.
+    """
+    if not wanted:
+        yield
+        return
+    before = torch.are_deterministic_algorithms_enabled()
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
 
 
 def fastest(

@@ -39,7 +39,7 @@ def torch_engine(
         >>> engine(np.zeros((1, 1, 32, 32), np.float32))["probabilities"].shape
         (1, 2, 32, 32)
     """
-    folded = fold(network)
+    folded = fold(network).to("cuda" if torch.cuda.is_available() else "cpu")
     number = torch.bfloat16 if precision == "bfloat16" else torch.float32
     order = memory_format(layout, network.config.dims)
     for name, part in folded.named_children():

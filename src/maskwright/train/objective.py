@@ -12,6 +12,7 @@ from maskwright.config import ModelConfig, TrainConfig
 from maskwright.errors import ConfigError
 from maskwright.nn.loss_target import Target
 from maskwright.nn.losses import SegmentationLoss, level_weights
+from maskwright.nn.ranks import ALONE, Ranks
 from maskwright.nn.unet import Outputs
 
 
@@ -27,6 +28,7 @@ class Objective:
         config: The training settings.
         model: The network, which says what outputs there are.
         pixels_per_class: Pixels of each class in the training images, for balanced classes.
+        ranks: The processes that share each batch.
 
     Raises:
         ConfigError: As :class:`maskwright.nn.losses.SegmentationLoss` does.
@@ -38,12 +40,14 @@ class Objective:
         model: ModelConfig,
         *,
         pixels_per_class: Sequence[int] | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.loss = SegmentationLoss(
             config,
             classes=model.classes,
             output=model.output,
             pixels_per_class=pixels_per_class,
+            ranks=ranks,
         )
         self._image_weight = config.image_loss if model.image_classes else 0.0
         self._levels = model.levels
@@ -74,7 +78,7 @@ class Objective:
                 remedy="say where they are: --image-labels labels.csv or contains:NAME",
             )
         of_images = functional.cross_entropy(outputs["image_logits"].float(), target.image_labels)
-        return total + self._image_weight * of_images, dice_K
+        return total + self._image_weight * self.loss.ranks.mean(of_images), dice_K
 
     def _of_pixels(self, outputs: Outputs, target: Target) -> tuple[Tensor, Tensor]:
         total, dice_K = self.loss(outputs["logits"].float(), target)

@@ -17,11 +17,15 @@ class StopRequest:
 
 
 @contextmanager
-def stop_requests() -> Iterator[StopRequest]:
+def stop_requests(*, lasting: bool = False) -> Iterator[StopRequest]:
     """Note the first SIGINT or SIGTERM instead of dying of it.
 
     After the first signal the previous handlers are back, so a second one acts at once. In a
     thread that is not the main one nothing is caught, since only the main one may.
+
+    Args:
+        lasting: Note further signals too instead of dying of them: torchrun hands on the Ctrl-C
+            that its processes got from the terminal already, and kills those that do not end.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
@@ -35,7 +39,8 @@ def stop_requests() -> Iterator[StopRequest]:
 
     def note(number: int, frame: FrameType | None) -> None:
         request.signal_number = number
-        restore()
+        if not lasting:
+            restore()
 
     for number in previous:
         signal.signal(number, note)

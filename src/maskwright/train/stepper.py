@@ -16,11 +16,14 @@ from maskwright.data.augment import apply_augmentation, draw_augmentation
 from maskwright.data.labelmap import IGNORED
 from maskwright.data.sampler import SHARE_PARTS, Patches
 from maskwright.data.weightmap import loss_maps, separate
-from maskwright.errors import TrainingError
+from maskwright.errors import RunError, TrainingError
 from maskwright.nn.blocks import crop
 from maskwright.nn.checkpoint import load_tensors
 from maskwright.nn.loss_target import Target, class_shares
+from maskwright.nn.ranks import ALONE, Ranks
+from maskwright.nn.shared_norm import PartDropout, share_statistics
 from maskwright.nn.unet import UNet, memory_format
+from maskwright.train.distributed import Passes
 from maskwright.train.objective import Objective
 from maskwright.train.schedule import average_decay
 
@@ -49,6 +52,8 @@ class Stepper:
         pixels_per_class: Pixels of each class in the training images, for balanced classes.
         contained: Class whose presence in a patch is the patch's image label, 1 with and 0
             without; by default patches bring their image's label.
+        compiled: ``code`` or ``graphs`` where PyTorch shall write code for the network.
+        ranks: The processes that share each batch; each prepares its own part.
     """
 
     def __init__(
@@ -60,15 +65,30 @@ class Stepper:
         *,
         pixels_per_class: Sequence[int] | None = None,
         contained: int | None = None,
+        compiled: str = "none",
+        ranks: Ranks = ALONE,
     ) -> None:
         self.config = config
+        self.ranks = ranks
         self.format = memory_format(layout, network.config.dims)
         self.precision = precision
         self.network = network.to(memory_format=self.format)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.device = next(network.parameters()).device
         self._border_px = tuple(axis.border_loss for axis in network.axes)
-        self.objective = Objective(config, network.config, pixels_per_class=pixels_per_class)
+        self.objective = Objective(
+            config, network.config, pixels_per_class=pixels_per_class, ranks=ranks
+        )
+        self.network.checkpointing = config.checkpointing
+        self._dropout = PartDropout(network.config.dropout)
+        if ranks.count * config.accumulate > 1 and network.config.dropout:
+            network.dropout = self._dropout
+        if not ranks.alone:
+            share_statistics(self.network)
+        used = not network.config.image_classes or config.image_loss > 0
+        self._passes = Passes(self.network, ranks, all_used=used)
+        if compiled != "none":
+            self._passes.compile("reduce-overhead" if compiled == "graphs" else "default")
         self._contained = contained
         decayed = [p for p in network.parameters() if p.ndim > 1]
         others = [p for p in network.parameters() if p.ndim <= 1]
@@ -93,13 +113,15 @@ class Stepper:
         if more_BS is not None:
             truth = truth.int() | torch.from_numpy(more_BS).int() << _CLASS_BITS
         generator = torch.Generator().manual_seed(_step_seed(self.config.seed, step))
+        rows = image.shape[0]
         drawn = draw_augmentation(
             self.config.augment,
-            image.shape[0],
+            rows * self.ranks.count,
             generator,
             patch_px=truth.shape[1:],
             spacing_mm=patches.spacing_mm,
         )
+        drawn = drawn.part(slice(rows * self.ranks.rank, rows * (self.ranks.rank + 1)))
         image, truth = apply_augmentation(drawn, image, truth.to(self.device))
         truth = crop(truth, self._border_px)
         above = None
@@ -152,21 +174,19 @@ class Stepper:
         """One update of the weights and of their average.
 
         Raises:
-            TrainingError: When the loss or the gradient is not finite; nothing was changed.
+            TrainingError: When the loss or the gradient is not finite; no weight was changed.
+            RunError: ``rank-lost`` when another process has ended; nothing was changed.
         """
-        torch.manual_seed(_step_seed(self.config.seed, step))  # dropout
-        self.network.train()
-        image_BCS = image_BCS.contiguous(memory_format=self.format)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            outputs = self.network(image_BCS)
-        loss, dice_K = self.objective(outputs, target)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise _not_finite("loss", value, step)
+        kept = [] if self.ranks.alone else [b.clone() for b in self.network.buffers()]
+        try:
+            with self.ranks.reaching():
+                value, dice = self._gradients(image_BCS, target, step)
+        except RunError:
+            for buffer, before in zip(self.network.buffers(), kept, strict=True):
+                buffer.copy_(before)
+            raise
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
         norm = float(
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
         )
@@ -174,7 +194,36 @@ class Stepper:
             raise _not_finite("gradient", norm, step)
         self.optimiser.step()
         self._update_average(step)
-        return StepResult(value, float(dice_K.mean()))
+        return StepResult(value, dice)
+
+    def _gradients(self, image_BCS: Tensor, target: Target, step: int) -> tuple[float, float]:
+        """Loss and soft Dice of the batch, its parts one after the other; leaves the gradients."""
+        self.network.train()
+        self.optimiser.zero_grad(set_to_none=True)
+        parts = self.config.accumulate
+        rows = len(image_BCS) // parts
+        image_BCS = image_BCS.contiguous(memory_format=self.format)
+        self._dropout.parts = parts * self.ranks.count
+        value = dice = 0.0
+        for number in range(parts):
+            own = slice(number * rows, (number + 1) * rows)
+            torch.manual_seed(_step_seed(self.config.seed, step))  # dropout
+            self._dropout.number = self.ranks.rank * parts + number
+            with self._passes.gradients(last=number == parts - 1):
+                with torch.autocast(
+                    self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"
+                ):
+                    outputs = self._passes(image_BCS[own])
+                loss, dice_K = self.objective(outputs, target.part(own))
+                found = float(loss.detach())
+                if not math.isfinite(found):
+                    raise _not_finite("loss", found, step)
+                # Gradients are averaged over the processes, of which each has its part alone.
+                share = loss * (self.ranks.count / parts)
+                share.backward()  # type: ignore[no-untyped-call]
+            value += found / parts
+            dice += float(dice_K.mean()) / parts
+        return value, dice
 
     @torch.no_grad()
     def _update_average(self, step: int) -> None:
@@ -208,7 +257,9 @@ class Stepper:
             if slots:
                 for key in ("exp_avg", "exp_avg_sq"):
                     slots[key] = slots[key].contiguous(memory_format=_format_of(parameter))
-                self.optimiser.state[parameter] = slots
+                self.optimiser.state[parameter] = {
+                    key: slot.to(parameter.device) for key, slot in slots.items()
+                }
 
 
 def shared_truth(truth_BS: Tensor, blend_BS: Tensor, classes: int) -> Tensor:

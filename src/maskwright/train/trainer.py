@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from maskwright.data.sampler import PatchSampler, Prefetch
 from maskwright.errors import Interrupted, RunError, TrainingError
 from maskwright.nn.checkpoint import State, read_checkpoint, write_checkpoint, write_model
+from maskwright.nn.ranks import Ranks
 from maskwright.nn.unet import UNet
 from maskwright.progress import Events
 from maskwright.train.diagnosis import Validation, diagnose
@@ -21,6 +23,7 @@ from maskwright.train.stepper import Stepper, StepResult
 
 _CHECKPOINT_EVERY_S = 30.0
 _PATIENCE = 3.0
+_WAITING_TOLD = 0.05
 
 
 @dataclass
@@ -89,9 +92,10 @@ def rehearse(stepper: Stepper, sampler: PatchSampler, seconds: float, least: int
     """
     times: list[float] = []
     begun = time.perf_counter()
+    share = stepper.ranks.share
     with Prefetch(sampler) as batches:
         step = 0
-        while (
+        while share(
             not times
             or time.perf_counter() - begun < seconds
             or (len(times) < least and time.perf_counter() - begun < _PATIENCE * seconds)
@@ -140,8 +144,10 @@ def fit(
     Raises:
         TrainingError: When loss or gradient is not finite.
         Interrupted: After Ctrl-C or a termination signal, with everything saved.
-        RunError: When the data changed since the checkpoint.
+        RunError: When the data changed since the checkpoint; ``rank-lost`` when another process
+            has ended, with everything saved.
     """
+    ranks = stepper.ranks
     progress = Progress(total_steps)
     if resume:
         progress = _restore(stepper, folder, facts, total_steps, events)
@@ -153,18 +159,33 @@ def fit(
     since: list[StepResult] = []
     events.send("start", step=progress.step, total_steps=progress.total_steps)
 
-    def save() -> None:
+    def save(*, alone: bool = False) -> None:
+        if not (ranks.first or alone):
+            return
         progress.pace = None if pace is None else pace.to_facts()
         write_checkpoint(checkpoints, State(stepper.state(), {**facts, **progress.to_facts()}))
         events.send("checkpoint", step=progress.step)
 
     before = progress.elapsed_s
+
+    @contextmanager
+    def keeping() -> Iterator[None]:
+        """Save what there is where another process is lost."""
+        try:
+            yield
+        except RunError:
+            save(alone=folder.is_dir())
+            raise
+
     begun = saved = clock()
-    with Prefetch(sampler) as batches, stop_requests() as stop:
+    waiting_s = 0.0
+    with Prefetch(sampler) as batches, stop_requests(lasting=not ranks.alone) as stop:
         while progress.step < progress.total_steps:
             step, now = progress.step, clock()
             patches = batches.take(step)
             waited_s = clock() - now
+            # Nothing could be drawn before the first.
+            waiting_s += waited_s if progress.elapsed_s > before else 0.0
             image, target = stepper.prepare(patches, step)
             rate = learning_rate(
                 progress.course.position(step),
@@ -173,7 +194,8 @@ def fit(
                 settings.warmup_share,
             )
             try:
-                result = stepper.update(image, target, step, rate)
+                with keeping():
+                    result = stepper.update(image, target, step, rate)
             except TrainingError as error:
                 events.send("warning", code=error.code, text=f"{error} Files: {patches.names}")
                 raise
@@ -198,27 +220,51 @@ def fit(
                 since = []
                 if pace is not None:
                     pace.note_validation(clock() - start)
-            if ended or stop.signal_number or clock() - saved > _CHECKPOINT_EVERY_S:
+            with keeping():
+                asked = max(ranks.gather(stop.signal_number or 0))
+            if ended or asked or clock() - saved > _CHECKPOINT_EVERY_S:
                 progress.elapsed_s = before + clock() - begun
                 save()
                 saved = clock()
-            if stop.signal_number and progress.step < progress.total_steps:
+            if asked and progress.step < progress.total_steps:
                 raise Interrupted(
-                    stop.signal_number,
+                    asked,
                     f"training at step {progress.step} of {progress.total_steps}",
                     remedy="everything is saved; go on with the same command and --resume",
                 )
             if pace is not None and progress.step < progress.total_steps:
-                _correct(progress, pace, before + clock() - begun, settings.validations)
-    events.send("end", step=progress.step, elapsed_s=round(progress.elapsed_s, 3))
+                elapsed_s = before + clock() - begun
+                with keeping():
+                    _correct(progress, pace, elapsed_s, settings.validations, ranks)
+    _end(progress, waiting_s, progress.elapsed_s - before, events)
     return progress
 
 
-def _correct(progress: Progress, pace: Pace, elapsed_s: float, validations: int) -> None:
+def _correct(
+    progress: Progress, pace: Pace, elapsed_s: float, validations: int, ranks: Ranks
+) -> None:
     left = max(1, validations - len(progress.history))
-    total = pace.total_steps(progress.step, elapsed_s, validations=left)
+    # Clocks differ, so that the first process decides for all.
+    total = ranks.share(pace.total_steps(progress.step, elapsed_s, validations=left))
     if total is not None:
         progress.correct(total)
+
+
+def _end(progress: Progress, waiting_s: float, trained_s: float, events: Events) -> None:
+    share = waiting_s / trained_s if trained_s else 0.0
+    events.send(
+        "end",
+        step=progress.step,
+        elapsed_s=round(progress.elapsed_s, 3),
+        waiting_share=round(share, 4),
+    )
+    if share > _WAITING_TOLD:
+        events.send(
+            "message",
+            text=f"The network waited for patches {share:.0%} of the time. If the images lie on "
+            "the disk while training runs, allow more memory with --set cache_memory=16GB; else "
+            "use smaller patches or fewer changes of them (--set elastic_px=0).",
+        )
 
 
 def _restore(
@@ -271,7 +317,8 @@ def _validate(
     if entry.dice > progress.best:
         progress.best = entry.dice
         best_facts = {**facts, "step": entry.step, "validation_dice": entry.dice}
-        write_model(folder / "model.safetensors", stepper.average, best_facts)
+        if stepper.ranks.first:
+            write_model(folder / "model.safetensors", stepper.average, best_facts)
     findings = diagnose(
         progress.history,
         total_steps=progress.total_steps,

@@ -18,6 +18,7 @@ from maskwright.data.labelmap import IGNORED, LabelMap, grey_plane, split_ignore
 from maskwright.data.object_target import border_classes
 from maskwright.data.resampled import at_spacing
 from maskwright.data.sampler import Source, blend
+from maskwright.data.source_cache import SourceCache
 from maskwright.errors import DataError
 from maskwright.io.image import Image
 
@@ -88,8 +89,9 @@ def load_sources(
     numbered: bool = False,
     target_mm: tuple[float, ...] | None = None,
     pixel_mm: tuple[float, ...] | None = None,
+    cache: SourceCache | None = None,
 ) -> list[Source]:
-    """Decode the named cases into memory, images in their own data type.
+    """Decode the named cases, images in their own data type.
 
     Args:
         cases: All cases.
@@ -101,6 +103,7 @@ def load_sources(
         numbered: Whether the objects are needed too.
         target_mm: Pixel size to which they are brought; ``None`` leaves them as they are.
         pixel_mm: Pixel size of images that do not state theirs.
+        cache: What holds those that memory is too small for; without it all are in memory.
 
     Raises:
         DataError: ``roi-empty`` when no pixel of them counts, ``spacing-missing``, and whatever
@@ -128,7 +131,7 @@ def load_sources(
         )
         if target_mm is not None:
             source = at_spacing(source, target_mm, data.channel_intensity)
-        sources.append(source)
+        sources.append(source if cache is None else cache.keep(source))
     if sources and all((source.classes_YX == IGNORED).all() for source in sources):
         raise DataError(
             "roi-empty",

@@ -219,8 +219,12 @@ def fit(
     )
 
 
-def parse_memory(text: str) -> int:
+def parse_memory(text: str, *, subject: str = "--memory ") -> int:
     """Bytes from what a person types.
+
+    Args:
+        text: A number with a unit.
+        subject: The option and what lies between it and the number, for the message.
 
     Raises:
         ConfigError: ``memory-unit``.
@@ -233,10 +237,10 @@ def parse_memory(text: str) -> int:
     if found is None:
         raise ConfigError(
             "memory-unit",
-            "--memory",
+            subject.rstrip(" ="),
             expected="a number with a unit, such as 2GB or 800MB",
             found=repr(text),
-            remedy="write for example --memory 2GB",
+            remedy=f"write for example {subject}2GB",
         )
     return int(float(found[1]) * _UNITS[found[2] or ""])
 

@@ -18,11 +18,14 @@ from maskwright.data.sampler import PatchSampler, Source
 from maskwright.data.split import Split, write_split
 from maskwright.io.run_folder import RunFolder
 from maskwright.nn.checkpoint import write_model
+from maskwright.nn.ranks import ALONE, Ranks
 from maskwright.nn.unet import UNet, build_unet
-from maskwright.plan.machine import Numerics, candidates, fastest
+from maskwright.plan.machine import Numerics, fastest, training_device
 from maskwright.progress import Event, Events
+from maskwright.train.distributed import members
 from maskwright.train.pace import Pace
 from maskwright.train.stepper import Stepper
+from maskwright.workflow.processes import numerics_of
 from maskwright.workflow.run import Run
 from maskwright.workflow.scoring import BASELINE_IMAGES, score_run
 from maskwright.workflow.validating import Scores
@@ -40,8 +43,10 @@ _REPORT_GROWTH = 0.15
 _REPORT_IMAGES = 20
 
 
-def build_sampler(sources: Sequence[Source], config: RunConfig) -> PatchSampler:
-    """The patches of a run."""
+def build_sampler(
+    sources: Sequence[Source], config: RunConfig, *, part: tuple[int, int] = (0, 1)
+) -> PatchSampler:
+    """The patches of a run, or of one among the processes that share it."""
     model, train_config = config.model, config.train
     return PatchSampler(
         sources,
@@ -52,22 +57,27 @@ def build_sampler(sources: Sequence[Source], config: RunConfig) -> PatchSampler:
         border_px=tuple(axis.border_loss for axis in geometry.axes_of(model)),
         foreground_share=train_config.foreground_share,
         seed=train_config.seed,
+        part=part,
     )
 
 
-def build_stepper(config: RunConfig, sources: Sequence[Source], numerics: Numerics) -> Stepper:
+def build_stepper(
+    config: RunConfig, sources: Sequence[Source], numerics: Numerics, *, ranks: Ranks = ALONE
+) -> Stepper:
     """A network with fresh weights, ready for its first update."""
     classes, source, contained = config.model.classes, config.data.image_labels, None
     counts_NK = [np.bincount(s.classes_YX.ravel(), minlength=classes)[:classes] for s in sources]
     if source.startswith(CONTAINS):
         contained = contained_class(source, [name for name, _ in config.data.labels])
     return Stepper(
-        build_unet(config.model, seed=config.train.seed),
+        build_unet(config.model, seed=config.train.seed).to(training_device()),
         config.train,
         numerics.layout,
         numerics.precision,
         pixels_per_class=tuple(int(n) for n in np.sum(counts_NK, axis=0)),
         contained=contained,
+        compiled=numerics.compiled,
+        ranks=ranks,
     )
 
 
@@ -79,7 +89,7 @@ def fastest_numerics(
     Returns:
         The fastest, and seconds of an update in each that was measured.
     """
-    options = candidates(config.train.layout, config.train.precision)
+    options = numerics_of(config.train, members())
     if len(options) > 1:
         events.send("busy", text="Measuring number formats")
 

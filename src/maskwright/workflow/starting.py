@@ -140,7 +140,8 @@ class Start:
             apply_transfer(transfer, network, self.network)
         begun = Progress(config.train.steps or 1).to_facts()
         state = State(stepper.state(), {**facts, **begun})
-        write_checkpoint(folder.path / "checkpoints", state)
+        if stepper.ranks.first:
+            write_checkpoint(folder.path / "checkpoints", state)
         events.send("message", text=transfer.sentence(self.name))
         here, there = (LabelMap.from_config(c.data).names for c in (config, self.config))
         if here != there and len(here) == len(there):
