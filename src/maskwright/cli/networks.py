@@ -84,6 +84,23 @@ def train(
         Path | None,
         typer.Option(help='JSON {"train": […], "validation": […], "test": […]}; globs allowed.'),
     ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="Cross-validation: so many networks, each scored on what it never saw; --minutes "
+            "is for all of them. Prediction averages them.",
+            show_default="one network",
+        ),
+    ] = None,
+    unlabelled: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Images without masks: a first network draws them, a second learns from those "
+            "that it is sure of.",
+        ),
+    ] = None,
     group_by: GroupBy = None,
     objects: ObjectIds = None,
     labels: Labels = None,
@@ -101,12 +118,14 @@ def train(
 
     Example: maskwright train data --out runs/cells --minutes 10
     """
-    from maskwright.workflow.training import train as run_training
+    from maskwright.workflow.launching import launch
 
     with listening(quiet) as events:
-        run = run_training(
+        run = launch(
             data,
             out,
+            folds=folds,
+            unlabelled=unlabelled,
             minutes=minutes,
             steps=steps,
             preset=preset,

@@ -10,11 +10,17 @@ from typing import Any
 
 from maskwright.data.sampler import PatchSampler, Prefetch
 from maskwright.errors import Interrupted, RunError, TrainingError
-from maskwright.nn.checkpoint import State, read_checkpoint, write_checkpoint, write_model
+from maskwright.nn.checkpoint import (
+    State,
+    read_checkpoint,
+    write_checkpoint,
+    write_model,
+    write_snapshot,
+)
 from maskwright.nn.unet import UNet
 from maskwright.progress import Events
 from maskwright.train.diagnosis import Validation, diagnose
-from maskwright.train.schedule import learning_rate, validation_steps
+from maskwright.train.schedule import is_exhausted, learning_rate, validation_steps
 from maskwright.train.signals import stop_requests
 from maskwright.train.stepper import Stepper, StepResult
 
@@ -40,6 +46,10 @@ class Progress:
     history: list[Validation] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     elapsed_s: float = 0.0
+
+    def is_exhausted(self, patience: int) -> bool:
+        """Whether the newest validations brought nothing new, see :func:`is_exhausted`."""
+        return is_exhausted([entry.dice for entry in self.history], patience)
 
     def to_facts(self) -> dict[str, Any]:
         """As JSON values."""
@@ -120,9 +130,10 @@ def fit(
         events.send("checkpoint", step=progress.step)
 
     before = progress.elapsed_s
+    patience = stepper.config.patience
     begun = saved = time.monotonic()
     with Prefetch(sampler) as batches, stop_requests() as stop:
-        while progress.step < progress.total_steps:
+        while progress.step < progress.total_steps and not progress.is_exhausted(patience):
             step, now = progress.step, time.monotonic()
             patches = batches.take(step)
             waited_s = time.monotonic() - now
@@ -165,6 +176,12 @@ def fit(
                     f"training at step {progress.step} of {progress.total_steps}",
                     remedy="everything is saved; go on with the same command and --resume",
                 )
+    if progress.step < progress.total_steps:
+        events.send(
+            "message",
+            text=f"Stopped early, at step {progress.step} of {progress.total_steps}: {patience} "
+            "validations in a row brought no new best.",
+        )
     events.send("end", step=progress.step, elapsed_s=round(progress.elapsed_s, 3))
     return progress
 
@@ -220,6 +237,13 @@ def _validate(
         progress.best = entry.dice
         best_facts = {**facts, "step": entry.step, "validation_dice": entry.dice}
         write_model(folder / "model.safetensors", stepper.average, best_facts)
+    if stepper.config.snapshots:
+        write_snapshot(
+            folder / "snapshots",
+            stepper.average,
+            {**facts, "step": entry.step, "validation_dice": entry.dice},
+            kept=stepper.config.snapshots,
+        )
     findings = diagnose(
         progress.history,
         total_steps=progress.total_steps,

@@ -37,6 +37,7 @@ from maskwright.workflow.fitting import (
 from maskwright.workflow.gating import gate_of
 from maskwright.workflow.loading import hash_sources, load_sources
 from maskwright.workflow.prediction_checks import check_turns
+from maskwright.workflow.rate import settle_rate
 from maskwright.workflow.run import Run
 from maskwright.workflow.scoring import score_run
 from maskwright.workflow.settings import resolve
@@ -217,6 +218,9 @@ def _train(
     for name, value in seconds.items():
         events.send("measured", numerics=name, step_s=round(value, 4))
     events.send("message", text=_numerics_sentence(numerics, seconds))
+    if not going_on:
+        config = settle_rate(config, make(numerics), sampler, events)
+        make = partial(_stepper, config, pixels)
     validate = validator(held, config, numerics)
     if config.train.steps is None:
         mean = report.mean_pixels / 1e6
