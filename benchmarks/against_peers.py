@@ -209,7 +209,9 @@ def main() -> None:
     parser.add_argument("--depth", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--programs", default=",".join(MODULES))
-    parser.add_argument("--only", default="", help="only rows whose name holds this text")
+    parser.add_argument(
+        "--only", default="", help="rows whose names hold one of these texts, joined by |"
+    )
     parser.add_argument("--work", type=Path, default=HERE / "work" / "against_peers")
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
@@ -232,7 +234,7 @@ def main() -> None:
     wanted = {
         name: task
         for name, task in tasks(plain, int8=Int8.find(RunFolder(run)) is not None)
-        if task.program in programs and arguments.only in name
+        if task.program in programs and any(text in name for text in arguments.only.split("|"))
     }
     figures = compare(wanted, arguments.rounds, arguments.work)
     values = {
