@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import random
 
+import numpy as np
 import pytest
 
 from maskwright.errors import TrainingError
@@ -13,11 +13,11 @@ from maskwright.train.rate_test import RateTest, find_rate
 
 def _quadratic(curvature: float, seed: int) -> RateTest:
     """Gradient descent with noise on a parabola; it diverges at rates above 2 / curvature."""
-    noise, weight = random.Random(seed), [3.0 / math.sqrt(curvature)]
+    noise, weight = np.random.default_rng(seed), [3.0 / math.sqrt(curvature)]
 
     def update(step: int, rate: float) -> float:
         loss = curvature / 2 * weight[0] ** 2 + 0.3
-        gradient = curvature * weight[0] + math.sqrt(curvature) * noise.gauss(0, 0.3)
+        gradient = curvature * weight[0] + math.sqrt(curvature) * float(noise.normal(0, 0.3))
         weight[0] -= rate * gradient
         return loss
 

@@ -14,8 +14,16 @@ from maskwright.data.manifest import read_manifest
 from maskwright.io.registry import read_mask
 from maskwright.io.table import read_table
 
-QUICK = ("depth=1", "width=4", "patch_px=32", "batch=1", "validations=1", "train.precision=float32",
-         "train.layout=contiguous", "predict.precision=float32")  # fmt: skip
+QUICK = (
+    "depth=1",
+    "width=4",
+    "patch_px=32",
+    "batch=1",
+    "validations=1",
+    "train.precision=float32",
+    "train.layout=contiguous",
+    "predict.precision=float32",
+)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -40,8 +48,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(data: Path) -> mw.Run:
-    return mw.self_train(data, data.parent / "run", data / "unlabelled", steps=4, group_by=".+",
-                         settings=("pseudo_dice=0", *QUICK), labels="cell=0,membrane=255")  # fmt: skip
+    return mw.self_train(
+        data,
+        data.parent / "run",
+        data / "unlabelled",
+        steps=4,
+        group_by=".+",
+        settings=("pseudo_dice=0", *QUICK),
+        labels="cell=0,membrane=255",
+    )
 
 
 def test_drawn_masks_join_training_and_nothing_else(run: mw.Run) -> None:
@@ -75,8 +90,15 @@ def test_the_report_says_how_many(run: mw.Run) -> None:
 
 
 def test_masks_below_the_expected_dice_are_left_out(data: Path, tmp_path: Path) -> None:
-    found = mw.self_train(data, tmp_path / "run", data / "unlabelled", steps=1, group_by=".+",
-                          settings=("pseudo_dice=1", *QUICK), labels="cell=0,membrane=255")  # fmt: skip
+    found = mw.self_train(
+        data,
+        tmp_path / "run",
+        data / "unlabelled",
+        steps=1,
+        group_by=".+",
+        settings=("pseudo_dice=1", *QUICK),
+        labels="cell=0,membrane=255",
+    )
     cases, _ = read_manifest(found.folder.pseudo / "manifest.csv", [], skip=False)
     assert len(cases) == 6
     rows = read_table(found.folder.pseudo / "pseudo_labels.csv")

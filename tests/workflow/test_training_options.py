@@ -23,8 +23,15 @@ from maskwright.workflow.loading import Truth
 from maskwright.workflow.opening import open_network
 from maskwright.workflow.predictor import Predictor
 
-QUICK = ("depth=1", "width=4", "patch_px=32", "batch=1", "train.precision=float32",
-         "train.layout=contiguous", "predict.precision=float32")  # fmt: skip
+QUICK = (
+    "depth=1",
+    "width=4",
+    "patch_px=32",
+    "batch=1",
+    "train.precision=float32",
+    "train.layout=contiguous",
+    "predict.precision=float32",
+)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -41,8 +48,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(data: Path) -> mw.Run:
-    return mw.train(data, data.parent / "run", steps=8, labels="cell=0,membrane=255",
-                    settings=("learning_rate=auto", "validations=4", "snapshots=2", *QUICK))  # fmt: skip
+    return mw.train(
+        data,
+        data.parent / "run",
+        steps=8,
+        labels="cell=0,membrane=255",
+        settings=("learning_rate=auto", "validations=4", "snapshots=2", *QUICK),
+    )
 
 
 def test_a_rate_that_is_left_open_is_found_told_and_drawn(run: mw.Run) -> None:
@@ -55,19 +67,26 @@ def test_a_rate_that_is_left_open_is_found_told_and_drawn(run: mw.Run) -> None:
 
 
 def test_the_ramp_leaves_the_network_that_is_trained_alone(data: Path, tmp_path: Path) -> None:
-    found = mw.train(data, tmp_path / "auto", steps=2,
-                     settings=("learning_rate=auto", "validations=1", *QUICK))  # fmt: skip
+    found = mw.train(
+        data, tmp_path / "auto", steps=2, settings=("learning_rate=auto", "validations=1", *QUICK)
+    )
     rate = found.config.train.learning_rate
-    named = mw.train(data, tmp_path / "named", steps=2,
-                     settings=(f"learning_rate={rate!r}", "validations=1", *QUICK))  # fmt: skip
+    named = mw.train(
+        data,
+        tmp_path / "named",
+        steps=2,
+        settings=(f"learning_rate={rate!r}", "validations=1", *QUICK),
+    )
     one, other = (read_model(r.folder.model)[0].state_dict() for r in (found, named))
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_prediction_averages_the_snapshots(run: mw.Run, data: Path) -> None:
     files = run.folder.weights()
-    assert [path.name for path in files] == ["step_00000006.safetensors",
-                                             "step_00000008.safetensors"]  # fmt: skip
+    assert [path.name for path in files] == [
+        "step_00000006.safetensors",
+        "step_00000008.safetensors",
+    ]
     image = read_image(next((data / "images").iterdir()))
     found = open_network(run.path).predictor.predict(image.array).probabilities_KYX
     apart = [

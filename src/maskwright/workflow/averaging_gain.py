@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -15,12 +16,12 @@ from maskwright.evaluate.measuring import score_case
 from maskwright.io.image import Image
 from maskwright.workflow.loading import Truth
 from maskwright.workflow.predictor import Predictor
+from maskwright.workflow.reporting import AVERAGING
 
 _USUAL = ("flip",)
 _SHARE = 0.015
 _WITHOUT_BUDGET_S = 5.0
 _NO_NEWS = 0.0005
-BEGINS = "Averaging over"
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,34 @@ for 4.0 times the time.'
             change = f"{'gains' if gained > 0 else 'loses'} {abs(gained):.3f} of Dice"
         images = f"{self.images} validation image{'' if self.images == 1 else 's'}"
         return (
-            f"{BEGINS} --tta {','.join(self.ways)} {change} on {images} "
+            f"{AVERAGING} --tta {','.join(self.ways)} {change} on {images} "
             f"({self.plain:.3f} to {self.averaged:.3f}) for {self.times:.1f} times the time."
         )
+
+
+def combined_gain(parts: Sequence[Mapping[str, Any]]) -> AveragingGain | None:
+    """The gain on all images of several comparisons.
+
+    Args:
+        parts: The fields of each.
+
+    Returns:
+        The means over all images, or ``None`` without any or where they differ in what they did.
+
+    Example:
+        >>> one = {"ways": ["flip"], "images": 1, "plain": 0.5, "averaged": 0.8, "times": 4.0}
+        >>> combined_gain([one, {**one, "images": 2, "averaged": 0.5}]).averaged
+        0.6
+    """
+    images = sum(part["images"] for part in parts)
+    if not images or len({tuple(part["ways"]) for part in parts}) > 1:
+        return None
+
+    def mean(name: str) -> float:
+        return float(sum(part[name] * part["images"] for part in parts) / images)
+
+    ways = tuple(parts[0]["ways"])
+    return AveragingGain(ways, images, mean("plain"), mean("averaged"), mean("times"))
 
 
 def measure_gain(

@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from maskwright.evaluate.summary import Summary, summarise
 from maskwright.io.durable import make_folder, replace_file, write_text
 from maskwright.io.run_folder import RunFolder
 from maskwright.progress import Events, read_events
+from maskwright.workflow.averaging_gain import combined_gain
 from maskwright.workflow.calibrating import Calibration
 from maskwright.workflow.evaluation import Evaluation
 from maskwright.workflow.run import METRICS_FORMAT, Run
@@ -61,6 +63,7 @@ def gather(folder: RunFolder, splits: Sequence[Split], *, events: Events) -> Run
     values = evaluation.to_json()
     for case in values["cases"]:
         case["fold"] = fold_of[case["case"]]
+    gain = combined_gain([each["averaging"] for each in found if each["averaging"]])
     metrics = {
         "format": METRICS_FORMAT,
         "part": FOLDS,
@@ -72,6 +75,7 @@ def gather(folder: RunFolder, splits: Sequence[Split], *, events: Events) -> Run
         "oracle_curves": [],
         "ece_before": [],
         "quality": {name: value for each in found for name, value in each["quality"].items()},
+        "averaging": None if gain is None else asdict(gain),
         "image_labels": _image_labels(found),
         "roi": found[0]["roi"],
         "data": found[0]["data"],
@@ -86,6 +90,8 @@ def gather(folder: RunFolder, splits: Sequence[Split], *, events: Events) -> Run
     _copy_masks(runs, folder)
     write_text(folder.metrics, json.dumps(metrics, indent=2) + "\n")
     folder.write_config(config)
+    if gain is not None:
+        events.send("message", text=gain.sentence())
     events.send("message", text=f"{metrics['folds']['sentence']}.")
     return config
 

@@ -28,7 +28,6 @@ from maskwright.report.curves import learning_charts, validations
 from maskwright.report.figure_files import write_figures
 from maskwright.report.figures import overlay_uri, slice_uris
 from maskwright.report.html import render
-from maskwright.workflow.averaging_gain import BEGINS
 from maskwright.workflow.calibrating import Calibration
 from maskwright.workflow.evaluation import ONE_STACK
 from maskwright.workflow.run import Run, open_run
@@ -46,8 +45,8 @@ from maskwright.workflow.sections import (
 
 __all__ = ["report", "write_report"]
 
-PSEUDO_LABELS = "Pseudo-labels:"
-"""How the sentence on masks that a network drew begins."""
+PSEUDO_LABELS, AVERAGING = "Pseudo-labels:", "Averaging over"
+"""How the sentences begin that tell of masks a network drew, and of the gain of averaging."""
 
 _PACKAGES = ("maskwright", "torch", "numpy", "scipy", "scikit-image", "tifffile", "pillow")
 
@@ -267,7 +266,7 @@ def _plan(config: RunConfig, events: list[Event]) -> list[tuple[str, str]]:
 def _kept_weights(train: TrainConfig) -> Iterator[tuple[str, str]]:
     if train.snapshots:
         yield (
-            f"the mean of {train.snapshots} snapshots",
+            f"the mean of {min(train.snapshots, train.validations)} snapshots",
             "the networks of the last validations, whose probabilities are averaged",
         )
     else:
@@ -283,7 +282,7 @@ def _told_later(told: list[str]) -> Iterator[tuple[str, str]]:
         "Learning rate": "learning rate",
         "Stopped early": "early stop",
         PSEUDO_LABELS: "images without masks",
-        BEGINS: "averaging at prediction",
+        AVERAGING: "averaging at prediction",
     }
     for begins, topic in topics.items():
         newest = next((text for text in reversed(told) if text.startswith(begins)), None)
@@ -360,7 +359,6 @@ def _model(config: RunConfig, metrics: Mapping[str, Any]) -> dict[str, str]:
     parameters = sum(layer.parameters for layer in layers)
     gigaflops = 2 * sum(layer.macs for layer in layers) / 1e9
     kind = "padded" if model.padding == "same" else "unpadded, as published"
-    chosen = metrics["model_step"]
     return {
         "network": f"U-Net, {kind}",
         "depth and width": f"{model.depth} poolings, {model.level_widths[0]} channels at the top",
@@ -369,5 +367,11 @@ def _model(config: RunConfig, metrics: Mapping[str, Any]) -> dict[str, str]:
         "operations": f"{gigaflops:.1f} GFLOPs for one {'×'.join(map(str, patch))} patch",
         "receptive field": f"{max(a.receptive_field for a in geometry.axes_of(model))} pixels",
         **({"begun with": f"the weights of {start}"} if (start := config.train.start_from) else {}),
-        "weights": f"of step {chosen} (best on validation)" if chosen else "best on validation",
+        "weights": _weights(config.train.snapshots, metrics["model_step"]),
     }
+
+
+def _weights(snapshots: int, step: int | None) -> str:
+    if snapshots:
+        return "of the last validations, averaged" + (f" up to step {step}" if step else "")
+    return f"of step {step} (best on validation)" if step else "best on validation"
