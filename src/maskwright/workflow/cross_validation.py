@@ -31,7 +31,15 @@ _FORMAT = 1
 _REPORT_S = 3.0
 _LEAST_S = 1.0
 # What later folds take over from the first, so that their networks can be averaged.
-_SHARED_TRAIN = ("batch", "patch_px", "loss", "learning_rate", "layout", "precision")
+_SHARED_TRAIN = (
+    "batch",
+    "patch_px",
+    "loss",
+    "learning_rate",
+    "find_rate",
+    "layout",
+    "precision",
+)
 
 
 def cross_validate(

@@ -64,7 +64,7 @@ def gather(folder: RunFolder, splits: Sequence[Split], *, events: Events) -> Run
     for case in values["cases"]:
         case["fold"] = fold_of[case["case"]]
     gain = combined_gain([each["averaging"] for each in found if each["averaging"]])
-    metrics = {
+    metrics: dict[str, Any] = {
         "format": METRICS_FORMAT,
         "part": FOLDS,
         "simulated": found[0]["simulated"],
