@@ -32,7 +32,7 @@ def test_each_case_is_held_out_once_and_no_group_lies_on_two_sides(seed: int) ->
     group_of = {case.name: case.group for case in cases}
     folds = _folds(cases, count, seed)
     assert len(folds) == count
-    assert Counter(name for fold in folds for name in fold.test) == Counter(group_of)
+    assert Counter(name for fold in folds for name in fold.test) == Counter([*group_of])
     for fold in folds:
         sides = [{group_of[name] for name in part}
                  for part in (fold.train, fold.validation, fold.test)]  # fmt: skip
