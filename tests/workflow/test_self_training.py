@@ -102,4 +102,4 @@ def test_masks_below_the_expected_dice_are_left_out(data: Path, tmp_path: Path) 
     cases, _ = read_manifest(found.folder.pseudo / "manifest.csv", [], skip=False)
     assert len(cases) == 6
     rows = read_table(found.folder.pseudo / "pseudo_labels.csv")
-    assert [row["used"] for row in rows] == ["False"] * 3
+    assert [row["used"] for row in rows] == ["false"] * 3
