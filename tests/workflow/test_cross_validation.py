@@ -21,7 +21,9 @@ from maskwright.errors import ConfigError, Interrupted, RunError
 from maskwright.evaluate.case import CaseScore
 from maskwright.io.registry import read_image, read_mask
 from maskwright.progress import Event, Events
-from maskwright.workflow.opening import open_network
+from maskwright.workflow.distributed_tasks import NetworkFiles
+from maskwright.workflow.opening import Asked, open_network
+from maskwright.workflow.prediction_journal import digest
 
 QUICK = ("depth=1", "width=4", "patch_px=32", "batch=1", "validations=2", "train.precision=float32",
          "train.layout=contiguous", "predict.precision=float32")  # fmt: skip
@@ -106,6 +108,23 @@ def test_prediction_is_the_mean_of_the_folds(run: mw.Run, data: Path, tmp_path: 
     np.testing.assert_allclose(together, np.mean(apart, 0), atol=1e-5)
     mask = read_mask(next((tmp_path / "masks").glob("a0.*"))).array[0]
     assert np.array_equal(mask > 0, together.argmax(0) == 1)
+
+
+def test_a_worker_gets_the_networks_of_all_folds_and_knows_them_apart(run: mw.Run) -> None:
+    noise = np.random.default_rng(0).normal(size=(1, 1, 32, 32)).astype(np.float32)
+    said = open_network(run.path).predictor.engine(noise)["probabilities"]
+    files = NetworkFiles.of(run.path, said)
+    there = files.open(Asked()).predictor.engine(noise)["probabilities"]
+    np.testing.assert_allclose(there, said, atol=1e-6)
+    before = digest(run.path, "float32")
+    weights = run.folder.fold(2).model
+    whole = weights.read_bytes()
+    weights.write_bytes(run.folder.fold(1).model.read_bytes())
+    try:
+        assert digest(run.path, "float32") != before
+        assert NetworkFiles.of(run.path, said).digest != files.digest
+    finally:
+        weights.write_bytes(whole)
 
 
 def test_what_needs_one_network_names_a_fold(run: mw.Run, data: Path, tmp_path: Path) -> None:

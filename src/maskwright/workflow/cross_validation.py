@@ -30,6 +30,8 @@ _FORMAT = 1
 # Kept back for reading all folds and writing the report over them.
 _REPORT_S = 3.0
 _LEAST_S = 1.0
+# A fold with less than this part of its fair share is told.
+_SHORT = 0.5
 # What later folds take over from the first, so that their networks can be averaged.
 _SHARED_TRAIN = (
     "batch",
@@ -100,7 +102,8 @@ def cross_validate(
         ``run = cross_validate("data", "runs/cells", folds=5, minutes=50)``
     """
     begun_s = time.monotonic()
-    events = events or Events()
+    # What one fold says, the next need not say again; their logs hold everything.
+    events = Events([_Once(events or Events())])
     folder = RunFolder(Path(out))
     request: dict[str, Any] = {
         "minutes": minutes,
@@ -226,7 +229,6 @@ def _train_all(
     minutes = config.train.minutes
     # An interrupted run gets the time of the folds that it did not finish.
     ends_s = begun_s + (minutes or DEFAULT_MINUTES) * 60 * len(left) / len(splits) - _REPORT_S
-    told = Events([_Once(events)])
     make_folder(folder.path / "splits", subject=str(folder.path))
     for place, number in enumerate(left):
         own = folder.fold(number)
@@ -236,11 +238,18 @@ def _train_all(
         if number > 1:
             settings += _shared(folder.fold(1).read_config())
         if minutes is not None:
-            share_s = (ends_s - time.monotonic()) / (len(left) - place)
-            settings.append(f"train.minutes={max(share_s, _LEAST_S) / 60}")
+            share_s = max((ends_s - time.monotonic()) / (len(left) - place), _LEAST_S)
+            if share_s < _SHORT * minutes * 60 / len(splits):
+                events.send(
+                    "warning",
+                    code="folds-short",
+                    text=f"Fold {number} has {share_s:.0f} s, as earlier ones took longer than "
+                    "their share; raise --minutes.",
+                )
+            settings.append(f"train.minutes={share_s / 60:.3f}")
         asked = {**request, "minutes": None, "settings": settings}
         events.send("stage", text=f"Fold {number} of {len(splits)}")
-        train(data, own.path, split=file, resume=own.path.exists(), events=told, **asked)
+        train(data, own.path, split=file, resume=own.path.exists(), events=events, **asked)
 
 
 def _shared(first: RunConfig) -> list[str]:

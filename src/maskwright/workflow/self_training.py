@@ -123,7 +123,7 @@ def self_train(
         own.append(f"data.ignore={drawn.ignore}")
     if first.minutes is not None:
         left_s = first.minutes * 60 - (time.monotonic() - begun_s)
-        own.append(f"train.minutes={max(left_s, _LEAST_S) / 60}")
+        own.append(f"train.minutes={max(left_s, _LEAST_S) / 60:.3f}")
     run = train(
         drawn.manifest,
         folder.path,
