@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from maskwright.errors import TrainingError
 
-LOWEST, HIGHEST = 1e-5, 1.0
-"""The first rate of the ramp, and the last one."""
+LOWEST, HIGHEST = 1e-5, 0.1
+"""The first rate of the ramp, and the last one: AdamW moves every weight by about the rate."""
 
 _SMOOTHING = 0.8
 _FEWEST = 8
@@ -20,8 +20,8 @@ _FEWEST = 8
 _GROWN = 1.25
 # A fall is measured over a tenth of the ramp, as single batches differ.
 _WINDOWS = 10
-# The steepest fall of one noisy ramp may lie near the edge; this far below it is safe.
-_BELOW_BEST = 0.25
+# A ramp is short, so that the loss still falls at rates that a whole training would not bear.
+_BELOW_BEST = 0.1
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def find_rate(
 
     The rate of step i of n is lowest · (highest / lowest)^(i / (n − 1)). Of the rates up to the
     one with the lowest loss, the one where the loss falls fastest along the logarithm of the rate
-    is chosen, and at most a quarter of the former.
+    is chosen, and at most a tenth of the former.
 
     Args:
         update: Makes one update at a rate, from its number and the rate, and returns the loss
@@ -83,7 +83,7 @@ def find_rate(
         ...     loss = weight[0] ** 2
         ...     weight[0] -= rate * 2 * weight[0]
         ...     return loss
-        >>> found = find_rate(update, 60)
+        >>> found = find_rate(update, 60, highest=10.0)
         >>> found.chosen < 1.0  # where its updates no longer approach the minimum
         True
     """

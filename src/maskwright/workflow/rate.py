@@ -10,7 +10,7 @@ from maskwright.progress import Events
 from maskwright.train.rate_test import find_rate
 from maskwright.train.stepper import Stepper
 
-_FEWEST, _MOST = 30, 100
+_FEWEST, _MOST = 40, 100
 _SHARE = 0.05
 _TIMED = 2
 
@@ -20,7 +20,7 @@ def settle_rate(
 ) -> RunConfig:
     """The configuration with a learning rate that a range test found.
 
-    The ramp has 30 to 100 updates, and within that at most a twentieth of those, or of the time,
+    The ramp has 40 to 100 updates, and within that at most a twentieth of those, or of the time,
     that training has.
 
     Args:
