@@ -21,6 +21,7 @@ import numpy as np
 import psutil
 import pytest
 import tifffile
+import torch
 from typer.testing import CliRunner
 
 import maskwright as mw
@@ -101,6 +102,17 @@ def cluster_of(workers: int) -> Iterator[distributed.LocalCluster]:
         scheduler_kwargs={"dashboard_address": "127.0.0.1:0"}, silence_logs=50,
     ) as cluster:  # fmt: skip
         yield cluster
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """One thread everywhere: PyTorch rounds the last digit otherwise with several."""
+    before = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        torch.set_num_threads(1)
+        yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -226,7 +226,7 @@ def test_a_prediction_in_int8_goes_on_in_int8(tmp_path: Path) -> None:
 
 def test_workers_of_other_machines_are_given_int8_too(quantised: Path) -> None:
     asked = Asked(settings=("precision=int8",))
-    sent = NetworkFiles.of(quantised, "", np.empty(0, np.float32)).open(asked)
+    sent = NetworkFiles.of(quantised, np.empty(0, np.float32)).open(asked)
     here = open_network(quantised, asked)
     assert sent.predictor.numerics == here.predictor.numerics
     batch = np.random.default_rng(0).normal(size=(1, 1, 32, 32)).astype(np.float32)
