@@ -131,6 +131,7 @@ def test_what_needs_one_network_names_a_fold(run: mw.Run, data: Path, tmp_path: 
     for refused in (
         lambda: mw.export(run.path, tmp_path / "cells.onnx"),
         lambda: mw.train(data, tmp_path / "next", steps=1, start_from=run.path),
+        lambda: mw.train(data, run.path, resume=True),
     ):
         with pytest.raises(RunError, match="fold_1") as caught:
             refused()

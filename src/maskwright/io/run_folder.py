@@ -235,8 +235,9 @@ class RunFolder:
         """Refuse to go on with a network that no training of this folder made, as imported ones.
 
         Raises:
-            RunError: ``run-not-begun``.
+            RunError: ``run-not-begun``, ``run-of-folds``.
         """
+        self.refuse_folds()
         if self.model.exists() and not self.splits.exists():
             raise RunError(
                 "run-not-begun",

@@ -308,7 +308,7 @@ def _for_several(settings: PredictConfig, count: int, path: Path) -> PredictConf
             f"--engine {other}" if other != "int8" else "--set precision=int8",
             expected=f"PyTorch, which averages the {count} networks of {path}",
             found=other,
-            remedy="leave it out, or name the folder of one fold",
+            remedy="leave it out, or name a run of one network, such as a fold",
         )
     return settings.model_copy(update={"engine": "torch"})
 
