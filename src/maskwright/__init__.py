@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from maskwright.evaluate.measuring import measure
     from maskwright.nn.unet import build_unet
     from maskwright.workflow.comparing import compare
+    from maskwright.workflow.cross_validation import cross_validate
     from maskwright.workflow.evaluation import Evaluation, evaluate
     from maskwright.workflow.exporting import export
     from maskwright.workflow.importing import import_weights
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from maskwright.workflow.quantising import quantise
     from maskwright.workflow.reporting import report
     from maskwright.workflow.run import Run, open_run
+    from maskwright.workflow.self_training import self_train
     from maskwright.workflow.training import train
 
 try:
@@ -62,6 +64,7 @@ _HOME = {
     "build_unet": ("nn.unet", "build_unet"),
     "check": ("data.check", "check_dataset"),
     "compare": ("workflow.comparing", "compare"),
+    "cross_validate": ("workflow.cross_validation", "cross_validate"),
     "evaluate": ("workflow.evaluation", "evaluate"),
     "export": ("workflow.exporting", "export"),
     "import_weights": ("workflow.importing", "import_weights"),
@@ -71,6 +74,7 @@ _HOME = {
     "predict": ("workflow.prediction", "predict"),
     "quantise": ("workflow.quantising", "quantise"),
     "report": ("workflow.reporting", "report"),
+    "self_train": ("workflow.self_training", "self_train"),
     "train": ("workflow.training", "train"),
     "write_sample": ("data.sample", "write_sample"),
 }
@@ -89,6 +93,7 @@ __all__ = [
     "build_unet",
     "check",
     "compare",
+    "cross_validate",
     "evaluate",
     "export",
     "import_weights",
@@ -98,6 +103,7 @@ __all__ = [
     "predict",
     "quantise",
     "report",
+    "self_train",
     "train",
     "write_sample",
 ]

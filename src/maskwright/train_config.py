@@ -75,7 +75,15 @@ class TrainConfig(_Section):
         clip_norm: Largest norm of the gradient.
         average: Decay of the running average of the weights that validation and prediction use.
         foreground_share: Share of the patches centred on a class drawn evenly.
+        find_rate: Whether the peak of the rate is looked for before training, by a short ramp of
+            rates; also written as ``learning_rate=auto``.
         validations: How many times whole validation images are predicted.
+        patience: Training ends after so many validations in a row without a new best; 0 uses all
+            steps.
+        snapshots: Networks of so many last validations are kept, and prediction averages them; 0
+            keeps the best one alone.
+        pseudo_dice: Least Dice that a network expects of a mask it drew for an image without one,
+            for that mask to be learnt from.
         precision: Number format of the convolutions; ``auto`` measures.
         layout: Memory order of the tensors; ``auto`` measures.
         compile: Whether PyTorch writes code for the network: ``none``, ``code``, or ``graphs``,
@@ -105,7 +113,11 @@ class TrainConfig(_Section):
     clip_norm: Positive = 1.0
     average: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.995
     foreground_share: Share = 0.43
+    find_rate: bool = False
     validations: Annotated[int, Field(ge=1)] = 10
+    patience: Annotated[int, Field(ge=0)] = 0
+    snapshots: Annotated[int, Field(ge=0, le=100)] = 0
+    pseudo_dice: Share = 0.9
     precision: Precision = "auto"
     layout: Layout = "auto"
     compile: Compiling = "auto"
@@ -114,6 +126,15 @@ class TrainConfig(_Section):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     start_from: str = ""
     augment: AugmentConfig = AugmentConfig()
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _rate(cls, values: Any) -> Any:
+        """Take ``learning_rate=auto``."""
+        if isinstance(values, dict) and values.get("learning_rate") == "auto":
+            values = {k: v for k, v in values.items() if k != "learning_rate"}
+            values["find_rate"] = True
+        return values
 
     @pydantic.field_validator("patch_px", mode="before")
     @classmethod

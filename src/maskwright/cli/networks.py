@@ -84,6 +84,23 @@ def train(
     settings: Settings = None,
     seed: Seed = None,
     split: SplitFile = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="Cross-validation: so many networks, each scored on what it never saw; --minutes "
+            "is for all of them. Prediction averages them.",
+            show_default="one network",
+        ),
+    ] = None,
+    unlabelled: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Images without masks: a first network draws them, a second learns from those "
+            "that it is sure of.",
+        ),
+    ] = None,
     group_by: GroupBy = None,
     objects: ObjectIds = None,
     labels: Labels = None,
@@ -107,12 +124,14 @@ def train(
     """
     begun_s = time.monotonic()  # loading the framework is a part of the time
     from maskwright.train.distributed import writes_results
-    from maskwright.workflow.training import train as run_training
+    from maskwright.workflow.launching import launch
 
     with listening(quiet or not writes_results()) as events:
-        run = run_training(
+        run = launch(
             data,
             out,
+            folds=folds,
+            unlabelled=unlabelled,
             minutes=minutes,
             steps=steps,
             preset=preset,

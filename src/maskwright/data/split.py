@@ -82,7 +82,7 @@ def split_cases(
         >>> split_cases(cases, seed=0, validation_share=0.2, test_share=0.2, sequence=True)
         Split(train=('2', '3', '4', '5', '6', '7'), validation=('0', '1'), test=('8', '9'))
     """
-    groups = _by_group(cases)
+    groups = cases_by_group(cases)
     if len(groups) < 2:
         raise DataError(
             "split-groups",
@@ -264,8 +264,16 @@ def write_split(path: Path, split: Split) -> None:
     write_text(path, json.dumps(asdict(split), indent=2, ensure_ascii=False) + "\n")
 
 
-def _by_group(cases: Sequence[Case]) -> dict[str, int]:
-    """Group → number of its cases, in natural order."""
+def cases_by_group(cases: Sequence[Case]) -> dict[str, int]:
+    """Group → number of its cases, in natural order.
+
+    Args:
+        cases: The cases.
+
+    Example:
+        >>> cases_by_group([Case(name, Path(name), None, name[0]) for name in ("b1", "a1", "a2")])
+        {'a': 2, 'b': 1}
+    """
     groups: dict[str, int] = defaultdict(int)
     for case in sorted(cases, key=lambda case: natural_key(case.name)):
         groups[case.group] += 1

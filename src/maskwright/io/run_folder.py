@@ -33,9 +33,15 @@ class RunFolder:
         calibration.json     what the validation images say of the probabilities
         int8.onnx            the network in integers of 8 bits
         int8.json            the Dice that it loses by them
+        snapshots/           the networks that prediction averages, where several are kept
         figures/             the report's charts as SVG and PNG
         tensorboard/         curves and pictures for TensorBoard, where asked for
         report.html          one self-contained file
+
+    A run of several folds holds one run for each, and what follows from all of them::
+
+        folds.json           which image is held out in which fold, and what was asked for
+        fold_1/ fold_2/ …    a run each
 
     Args:
         path: The folder.
@@ -117,6 +123,55 @@ class RunFolder:
         """The report."""
         return self.path / "report.html"
 
+    @property
+    def pseudo(self) -> Path:
+        """Masks that a network drew for images without any, and the learning from them."""
+        return self.path / "pseudo_labels"
+
+    @property
+    def snapshots(self) -> Path:
+        """Networks of the last validations, where they are kept."""
+        return self.path / "snapshots"
+
+    @property
+    def folds(self) -> Path:
+        """Which image is held out in which fold; only a run of several folds has it."""
+        return self.path / "folds.json"
+
+    def fold(self, number: int) -> RunFolder:
+        """The run of one fold.
+
+        Args:
+            number: From 1.
+        """
+        return RunFolder(self.path / f"fold_{number}")
+
+    def weights(self) -> tuple[Path, ...]:
+        """The files of the networks whose probabilities prediction averages; of most runs one.
+
+        Raises:
+            RunError: When the list of folds is damaged.
+        """
+        if self.folds.is_file():
+            count = len(self.read_json(self.folds)["folds"])
+            return tuple(path for n in range(1, count + 1) for path in self.fold(n).weights())
+        return tuple(sorted(self.snapshots.glob("step_*.safetensors"))) or (self.model,)
+
+    def refuse_folds(self) -> None:
+        """Refuse a run of several folds where one network is needed.
+
+        Raises:
+            RunError: ``run-of-folds``.
+        """
+        if self.folds.is_file():
+            raise RunError(
+                "run-of-folds",
+                str(self.path),
+                expected="a run of one network",
+                found=f"the networks of {len(self.read_json(self.folds)['folds'])} folds",
+                remedy=f"name one of them, such as {self.fold(1).path}",
+            )
+
     def read_config(self) -> RunConfig:
         """The run's configuration.
 
@@ -192,8 +247,9 @@ class RunFolder:
         """Refuse to go on with a network that no training of this folder made, as imported ones.
 
         Raises:
-            RunError: ``run-not-begun``.
+            RunError: ``run-not-begun``, ``run-of-folds``.
         """
+        self.refuse_folds()
         if self.model.exists() and not self.splits.exists():
             raise RunError(
                 "run-not-begun",

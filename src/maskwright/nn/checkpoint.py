@@ -153,11 +153,26 @@ def write_checkpoint(folder: Path, state: State) -> Path:
         folder: The run's ``checkpoints/``.
         state: Its ``facts`` hold ``step``.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"step_{int(state.facts['step']):08d}.safetensors"
+    path = _path(folder, state.facts)
     write_tensors(path, state.tensors, state.facts)
     for old in _checkpoints(folder)[_KEPT:]:
         old.unlink(missing_ok=True)
+    return path
+
+
+def write_snapshot(folder: Path, network: UNet, facts: Mapping[str, Any], *, kept: int) -> Path:
+    """Write a network named by its step beside those of earlier steps, and drop the oldest.
+
+    Args:
+        folder: The run's ``snapshots/``.
+        network: A network that prediction averages with the others.
+        facts: They hold ``step``.
+        kept: How many stay.
+    """
+    path = _path(folder, facts)
+    write_model(path, network, facts)
+    for old in _checkpoints(folder)[kept:]:
+        old.unlink()
     return path
 
 
@@ -182,6 +197,11 @@ def read_checkpoint(folder: Path) -> tuple[State | None, list[str]]:
             remedy="train again into another folder",
         )
     return None, []
+
+
+def _path(folder: Path, facts: Mapping[str, Any]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"step_{int(facts['step']):08d}.safetensors"
 
 
 def _checkpoints(folder: Path) -> list[Path]:

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 from maskwright.report.chart import Chart
 from maskwright.report.sections import (
     Estimated,
+    FoldScore,
+    FoldTable,
     GroupScore,
     ImageLabels,
     MeasureInfo,
@@ -26,6 +28,8 @@ from maskwright.report.sections import (
 __all__ = [
     "CATALOGUE",
     "Estimated",
+    "FoldScore",
+    "FoldTable",
     "GroupScore",
     "ImageLabels",
     "MeasureInfo",
@@ -127,6 +131,7 @@ class ReportCase:
         slices: Pictures of a volume instead of ``overlay``, the worst slice first.
         expected: Mean Dice the network expected.
         panels: What the panels of its pictures are, see ``figures.panel_names``.
+        fold: The fold that held it out, in a cross-validation.
     """
 
     name: str
@@ -139,6 +144,7 @@ class ReportCase:
     slices: Sequence[ReportSlice] = ()
     expected: float | None = None
     panels: tuple[str, ...] = ("image", "truth", "prediction", "errors")
+    fold: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +166,7 @@ class ReportData:
         sizes: Score by object size, one entry a class.
         quality: Score by a property of the images.
         groups: Score by group, such as a patient.
+        folds: The folds, where this is a cross-validation.
         regions: Scores inside and outside the region of interest.
         confusion: Pixels, rows true classes, columns predicted ones.
         reliability: Whether probabilities are to be believed, one entry a class.
@@ -198,6 +205,7 @@ class ReportData:
     sizes: Sequence[SizeScores] = ()
     quality: Sequence[QualityTrend] = ()
     groups: Sequence[GroupScore] = ()
+    folds: FoldTable | None = None
     regions: Sequence[RegionScore] = ()
     confusion: tuple[tuple[int, ...], ...] = ()
     reliability: Sequence[ReliabilityCurve] = ()

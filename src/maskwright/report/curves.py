@@ -45,11 +45,11 @@ def validations(events: Iterable[Mapping[str, Any]]) -> list[tuple[int, dict[str
 
 
 def learning_charts(events: Iterable[Mapping[str, Any]]) -> list[Chart]:
-    """Two charts: the loss with its running mean, and the Dice of each class at validations.
+    """The loss with its running mean, the Dice of each class at validations, the test of rates.
 
     Args:
         events: Events of a run: ``step`` with ``step`` and ``loss``, ``validation`` as in
-            :func:`validations`.
+            :func:`validations`, ``rate_test`` with ``rates``, ``losses`` and ``chosen``.
 
     Returns:
         The charts, without those that have no event to draw.
@@ -71,11 +71,37 @@ def learning_charts(events: Iterable[Mapping[str, Any]]) -> list[Chart]:
     names = list(dict.fromkeys(name for _, by_class in scores for name in by_class))
     if names:
         charts.append(_dice_chart(scores, names))
+    charts += [_rate_chart(e["rates"], e["losses"], e["chosen"]) for e in kept if _is_ramp(e)][-1:]
     return charts
 
 
 def _is_finite(value: Any) -> bool:
     return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def _is_ramp(event: Mapping[str, Any]) -> bool:
+    return event.get("kind") == "rate_test" and len(event["rates"]) > 1
+
+
+def _rate_chart(rates: Sequence[float], losses: Sequence[float], chosen: float) -> Chart:
+    powers = [math.log10(rate) for rate in rates]
+    levels = ticks(min(0.0, min(losses)), max(losses))
+    axes = Axes(
+        (powers[0], powers[-1]),
+        (levels[0], levels[-1]),
+        ("learning rate, as a power of 10", "loss"),
+    )
+    axes.grid(_whole_ticks(math.ceil(powers[0]), powers[-1]), levels)
+    axes.line(zip(powers, losses, strict=True), 0)
+    at = math.log10(chosen)
+    axes.rule((at, levels[0]), (at, levels[-1]))
+    axes.note(at, levels[-1], f"{chosen:.2g}", lift=4.0)
+    return axes.chart(
+        "learning-rate-test",
+        "Loss at each learning rate tried",
+        f"Loss from {losses[0]:.3f} at a rate of {rates[0]:.2g} to {losses[-1]:.3f} at "
+        f"{rates[-1]:.2g}; {chosen:.2g} was chosen.",
+    )
 
 
 def _loss_chart(losses: list[tuple[float, float]]) -> Chart:

@@ -74,6 +74,7 @@ def render(report: ReportData) -> str:
             cases=sorted(report.cases, key=wording.worst_first),
             columns=wording.case_columns(report),
             show_groups=any(case.group != case.name for case in report.cases),
+            show_folds=any(case.fold is not None for case in report.cases),
             show_expected=any(case.expected is not None for case in report.cases),
             split=[(part, members) for part, members in report.split.items() if members],
             undefined=wording.unscored(report.summary.undefined, shown),

@@ -116,6 +116,38 @@ class GroupScore:
 
 
 @dataclass(frozen=True)
+class FoldScore:
+    """What one fold of a cross-validation reached on the images that it held out.
+
+    Args:
+        number: From 1.
+        n: Number of these images.
+        n_groups: Number of their groups.
+        mean: Mean Dice.
+        step: The update whose weights were kept; ``None`` where that is not known.
+    """
+
+    number: int
+    n: int
+    n_groups: int
+    mean: float
+    step: int | None = None
+
+
+@dataclass(frozen=True)
+class FoldTable:
+    """A cross-validation, fold by fold.
+
+    Args:
+        each: The folds.
+        sentence: Their mean, and how far they differ.
+    """
+
+    each: Sequence[FoldScore]
+    sentence: str
+
+
+@dataclass(frozen=True)
 class RegionScore:
     """Measures of one class in one region of the images.
 

@@ -38,7 +38,7 @@ def joined() -> Iterator[Ranks]:
     if not members().alone:
         yield members()
         return
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+    if started_processes() < 2:
         yield ALONE
         return
     if torch.cuda.is_available():
@@ -61,6 +61,16 @@ def members() -> Ranks:
     if dist.is_available() and dist.is_initialized():
         return Ranks(dist.get_rank(), dist.get_world_size())
     return ALONE
+
+
+def started_processes() -> int:
+    """How many processes torchrun started, before they are joined.
+
+    Example:
+        >>> started_processes()
+        1
+    """
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def writes_results() -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 
 def learning_rate(step: float, total: int, peak: float, warmup_share: float) -> float:
@@ -53,6 +54,25 @@ def validation_steps(total: int, count: int) -> tuple[int, ...]:
     """
     count = min(count, total)
     return tuple(round(total * (i + 1) / count) for i in range(count))
+
+
+def is_exhausted(dice: Sequence[float], patience: int) -> bool:
+    """Whether so many validations in a row brought no new best.
+
+    Args:
+        dice: Mean Dice of each validation, oldest first.
+        patience: How many are waited for; 0 waits for ever.
+
+    Source: Prechelt 1998, Early stopping, but when?
+
+    Example:
+        >>> is_exhausted([0.5, 0.7, 0.6, 0.7], 2), is_exhausted([0.5, 0.7, 0.6, 0.8], 2)
+        (True, False)
+    """
+    if not patience or not dice:
+        return False
+    # Of equal scores the first counts as the best, as its weights are the ones that are kept.
+    return len(dice) - 1 - max(range(len(dice)), key=dice.__getitem__) >= patience
 
 
 def steps_within(

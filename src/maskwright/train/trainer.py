@@ -11,13 +11,19 @@ from typing import Any
 
 from maskwright.data.sampler import PatchSampler, Prefetch
 from maskwright.errors import Interrupted, RunError, TrainingError
-from maskwright.nn.checkpoint import State, read_checkpoint, write_checkpoint, write_model
+from maskwright.nn.checkpoint import (
+    State,
+    read_checkpoint,
+    write_checkpoint,
+    write_model,
+    write_snapshot,
+)
 from maskwright.nn.ranks import Ranks
 from maskwright.nn.unet import UNet
 from maskwright.progress import Events
 from maskwright.train.diagnosis import Validation, diagnose
 from maskwright.train.pace import Course, Pace
-from maskwright.train.schedule import learning_rate, validation_steps
+from maskwright.train.schedule import is_exhausted, learning_rate, validation_steps
 from maskwright.train.signals import stop_requests
 from maskwright.train.stepper import Stepper, StepResult
 
@@ -66,6 +72,10 @@ class Progress:
         """The place on the schedule of the validation that comes next, in updates."""
         due = validation_steps(self.total_steps, count)
         return due[min(len(self.history), len(due) - 1)]
+
+    def is_exhausted(self, patience: int) -> bool:
+        """Whether the newest validations brought nothing new, see :func:`is_exhausted`."""
+        return is_exhausted([entry.dice for entry in self.history], patience)
 
     def to_facts(self) -> dict[str, Any]:
         """As JSON values."""
@@ -177,10 +187,11 @@ def fit(
             save(alone=folder.is_dir())
             raise
 
+    patience = settings.patience
     begun = saved = clock()
     waiting_s = 0.0
     with Prefetch(sampler) as batches, stop_requests(lasting=not ranks.alone) as stop:
-        while progress.step < progress.total_steps:
+        while progress.step < progress.total_steps and not progress.is_exhausted(patience):
             step, now = progress.step, clock()
             patches = batches.take(step)
             waited_s = clock() - now
@@ -236,6 +247,12 @@ def fit(
                 elapsed_s = before + clock() - begun
                 with keeping():
                     _correct(progress, pace, elapsed_s, settings.validations, ranks)
+    if progress.step < progress.total_steps:
+        events.send(
+            "message",
+            text=f"Stopped early, at step {progress.step} of {progress.total_steps}: {patience} "
+            "validations in a row brought no new best.",
+        )
     _end(progress, waiting_s, progress.elapsed_s - before, events)
     return progress
 
@@ -319,6 +336,13 @@ def _validate(
         best_facts = {**facts, "step": entry.step, "validation_dice": entry.dice}
         if stepper.ranks.first:
             write_model(folder / "model.safetensors", stepper.average, best_facts)
+    if stepper.config.snapshots and stepper.ranks.first:
+        write_snapshot(
+            folder / "snapshots",
+            stepper.average,
+            {**facts, "step": entry.step, "validation_dice": entry.dice},
+            kept=stepper.config.snapshots,
+        )
     findings = diagnose(
         progress.history,
         total_steps=progress.total_steps,

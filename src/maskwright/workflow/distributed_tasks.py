@@ -69,7 +69,8 @@ class NetworkFiles:
         """The files of a run, of an exported network or of a package."""
         run, name, folder = RunFolder(path), "", path
         if run.config.is_file():
-            kept = (run.config, run.model, run.calibration, run.int8, run.int8_network)
+            small = (run.config, run.folds, run.calibration, run.int8, run.int8_network)
+            kept = [*small, *run.weights()]
             files = [file for file in kept if file.is_file()]
         elif path.is_dir() or (is_package(path) and path.suffix.lower() != ".zip"):
             folder, name = (path, "") if path.is_dir() else (path.parent, path.name)

@@ -99,7 +99,7 @@ def export(
             ``export-border`` for a network of borders as a package of bioimage.io.
         MaskwrightError: ``extra-missing`` when the format's library is not installed.
         OutputError: When a file is in the way, or differs from the network.
-        RunError: When the run cannot be used.
+        RunError: When the run cannot be used; ``run-of-folds`` for one of several folds.
 
     Example:
         ``export("runs/cells", "cells.onnx").verification.worst``
@@ -110,7 +110,15 @@ def export(
     names = [target.name, *([target.with_suffix(".bin").name] if kind == "openvino" else [])]
     _check_free([target.with_name(name) for name in names], overwrite=overwrite)
     folder = RunFolder(Path(run))
+    folder.refuse_folds()
     config = folder.read_config()
+    if len(folder.weights()) > 1:
+        events.send(
+            "warning",
+            code="export-snapshots",
+            text=f"Prediction with this run averages {len(folder.weights())} snapshots; the file "
+            "will hold the network of the best validation alone.",
+        )
     if kind == "bioimageio" and config.data.target == "border":
         raise ConfigError(
             "export-border",

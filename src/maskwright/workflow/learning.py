@@ -30,6 +30,7 @@ from maskwright.workflow.fitting import labels_of_images, settle_intensity
 from maskwright.workflow.loading import hash_sources, load_sources
 from maskwright.workflow.preparing import Prepared
 from maskwright.workflow.processes import cache_sentence
+from maskwright.workflow.rate import settle_rate
 from maskwright.workflow.rehearsing import (
     ScoringRehearsal,
     build_sampler,
@@ -111,6 +112,9 @@ def learn(
         config, layout=numerics.layout, precision=numerics.precision, compile=numerics.compiled
     )
     facts = {"data_hash": hash_sources([*sources, *held])}
+    if config.train.find_rate and not going_on:
+        spare = build_stepper(config, sources, numerics, ranks=ranks)
+        config = settle_rate(config, spare, sampler, events)
     validate: Callable[[UNet], Scores] = validator(
         held, config, numerics, ranks=ranks, show=None if board is None else board.picture
     )

@@ -162,7 +162,8 @@ def digest(network: Path, numerics: str) -> str:
     """
     run, files = RunFolder(network), [network]
     if run.config.is_file():
-        files = [run.config, run.model, *([run.int8_network] if numerics.endswith("int8") else [])]
+        int8 = [run.int8_network] if numerics.endswith("int8") else []
+        files = [run.config, *run.weights(), *int8]
     elif network.is_dir():
         files = sorted(path for path in network.rglob("*") if path.is_file())
     found = hashlib.sha256()

@@ -18,6 +18,7 @@ from maskwright.nn.unet import UNet
 from maskwright.plan.machine import candidates, fastest, reuse_memory
 from maskwright.predict.averaging import averaged, passes
 from maskwright.predict.engine import torch_engine
+from maskwright.predict.ensemble import mean_engine
 from maskwright.predict.predictor import (
     BringBack,
     Engine,
@@ -84,7 +85,7 @@ class Predictor:
 
     @staticmethod
     def build(
-        network: UNet,
+        networks: UNet | Sequence[UNet],
         config: PredictConfig,
         *,
         tile: int | None = None,
@@ -97,7 +98,7 @@ class Predictor:
         """A predictor with the number format that is fastest on this machine.
 
         Args:
-            network: A trained network.
+            networks: A trained network, or several alike whose probabilities are averaged.
             config: The prediction settings.
             tile: Overrides the largest side of a tile.
             levels: Whether the levels of the decoder are predicted too.
@@ -109,7 +110,8 @@ class Predictor:
         Raises:
             ConfigError: ``engine-precision`` for int8.
         """
-        model = network.config
+        members = [networks] if isinstance(networks, UNet) else list(networks)
+        model = members[0].config
         tiling = tiling_of(model, config, tile=tile)
         rule = tiling.rule_of(tiling.tile_px)
         blank = blank_tile(rule, model)
@@ -123,8 +125,13 @@ class Predictor:
                 remedy="add --set precision=float32, or use --engine openvino",
             )
         engines = {
-            option: torch_engine(
-                network, layout=option.layout, precision=option.precision, levels=levels
+            option: mean_engine(
+                [
+                    torch_engine(
+                        member, layout=option.layout, precision=option.precision, levels=levels
+                    )
+                    for member in members
+                ]
             )
             for option in options
         }

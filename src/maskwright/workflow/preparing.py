@@ -50,6 +50,28 @@ def prepare(
         may_slice: Whether stacks of few slices may be learnt slice by slice.
         events: Where progress and findings are told.
     """
+    config, report, sliced = check_slices(data, settled, may_slice=may_slice, events=events)
+    split = choose_split(config, report, split_file)
+    config, told = settle_spacing(settled(dims=report.dims, slices=sliced), report, split)
+    if told and as_note(told) not in report.notes:
+        events.send("message", text=told)
+    return Prepared(config, fit_to_data(config, report), report, split)
+
+
+def check_slices(
+    data: str | Path, settled: Callable[..., RunConfig], *, may_slice: bool, events: Events
+) -> tuple[RunConfig, CheckReport, bool]:
+    """Check a data set, as slices where its stacks have few of them.
+
+    Args:
+        data: Folder or manifest.
+        settled: As for :func:`prepare`.
+        may_slice: As for :func:`prepare`.
+        events: Where progress and findings are told.
+
+    Returns:
+        The configuration and what was found with it, and whether stacks were cut for it.
+    """
     config = settled()
     report = check(data, config, events=events)
     sliced = may_slice and report.dims == 3 and report.median_size[0] < FEWEST_SLICES
@@ -61,11 +83,7 @@ def prepare(
         )
         config = settled(slices=True)
         report = check(data, config, events=events)
-    split = choose_split(config, report, split_file)
-    config, told = settle_spacing(settled(dims=report.dims, slices=sliced), report, split)
-    if told and as_note(told) not in report.notes:
-        events.send("message", text=told)
-    return Prepared(config, fit_to_data(config, report), report, split)
+    return config, report, sliced
 
 
 def check(data: str | Path, config: RunConfig, *, events: Events) -> CheckReport:

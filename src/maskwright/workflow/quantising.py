@@ -64,6 +64,7 @@ def quantise(
         ``quantise("runs/cells").mean_loss``
     """
     folder, events = RunFolder(Path(run)), events or Events()
+    folder.refuse_folds()
     folder.read_config()
     with folder.lock():
         return _quantise(folder, data, tiles, events)

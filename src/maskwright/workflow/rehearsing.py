@@ -25,6 +25,7 @@ from maskwright.progress import Event, Events
 from maskwright.train.distributed import members
 from maskwright.train.pace import Pace
 from maskwright.train.stepper import Stepper
+from maskwright.workflow.averaging_gain import longest_comparison_s
 from maskwright.workflow.processes import numerics_of
 from maskwright.workflow.run import Run
 from maskwright.workflow.scoring import BASELINE_IMAGES, score_run
@@ -132,7 +133,8 @@ def guessed_scoring_s(config: RunConfig, report: CheckReport, images: int) -> fl
     each_s = _SCORING_S_PER_MEGAPIXEL
     if "partition" in config.evaluate.measures:
         each_s += _PARTITION_S_PER_MEGAPIXEL
-    return _SCORING_S + each_s * images * report.mean_pixels / 1e6
+    measured_s = each_s * images * report.mean_pixels / 1e6
+    return _SCORING_S + measured_s + min(measured_s, longest_comparison_s(config.train))
 
 
 class ScoringRehearsal:
@@ -198,19 +200,26 @@ class ScoringRehearsal:
             whole_s = time.monotonic() - begun
         finally:
             shutil.rmtree(folder.path, ignore_errors=True)
-        return scoring_seconds(stages.seconds(), whole_s, self._report, split)
+        longest_s = longest_comparison_s(self._run.config.train)
+        return scoring_seconds(stages.seconds(), whole_s, self._report, split, longest_s)
 
 
 def scoring_seconds(
-    stages: Mapping[str, float], whole_s: float, report: CheckReport, split: Split
+    stages: Mapping[str, float],
+    whole_s: float,
+    report: CheckReport,
+    split: Split,
+    longest_s: float = math.inf,
 ) -> float:
     """What the scores of all images take, from what those of one validation image took.
 
     Args:
-        stages: Seconds of the stages ``calibrating``, ``baselines``, ``scoring``, ``reporting``.
+        stages: Seconds of the stages ``calibrating``, ``comparing``, ``baselines``, ``scoring``
+            and ``reporting``.
         whole_s: Seconds of everything.
         report: The checked data set.
         split: Which image is for what.
+        longest_s: Seconds that ``comparing`` takes at most.
 
     Example:
         >>> from pathlib import Path
@@ -231,6 +240,8 @@ def scoring_seconds(
         "reporting": 1 + _REPORT_GROWTH * further,
     }
     rest_s = whole_s - sum(stages.get(name, 0.0) for name in times)
+    comparing_s = stages.get("comparing", 0.0)
+    rest_s += min(longest_s, comparing_s * len(split.validation) * larger) - comparing_s
     return float(rest_s + sum(stages.get(name, 0.0) * number for name, number in times.items()))
 
 

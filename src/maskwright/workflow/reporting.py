@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright import geometry
-from maskwright.config import RunConfig
+from maskwright.config import RunConfig, TrainConfig
 from maskwright.data.naming import STACK
 from maskwright.data.spacing import by
 from maskwright.evaluate.case import CaseScore
@@ -33,6 +34,7 @@ from maskwright.workflow.evaluation import ONE_STACK
 from maskwright.workflow.run import Run, open_run
 from maskwright.workflow.sections import (
     columns_of,
+    fold_table,
     image_labels,
     partition_tables,
     quality_trends,
@@ -43,6 +45,9 @@ from maskwright.workflow.sections import (
 )
 
 __all__ = ["report", "write_report"]
+
+PSEUDO_LABELS, AVERAGING = "Pseudo-labels:", "Averaging over"
+"""How the sentences begin that tell of masks a network drew, and of the gain of averaging."""
 
 _PACKAGES = ("maskwright", "torch", "numpy", "scipy", "scikit-image", "tifffile", "pillow")
 
@@ -72,9 +77,13 @@ def write_report(run: Run) -> Path:
     names = summary.class_names
     calibration = Calibration.read(folder)
     sections = sections_of(cases, summary)
-    sections["reliability"] = with_calibration(
-        sections["reliability"], calibration, dict(zip(names, metrics["ece_before"], strict=True))
-    )
+    if metrics["ece_before"]:
+        sections["reliability"] = with_calibration(
+            sections["reliability"],
+            calibration,
+            dict(zip(names, metrics["ece_before"], strict=True)),
+        )
+    fold_of = {case["case"]: case["fold"] for case in metrics["cases"] if "fold" in case}
     oracle = [ThresholdCurve(**curve) for curve in metrics["oracle_curves"]]
     data = ReportData(
         title=folder.path.resolve().name,
@@ -82,7 +91,9 @@ def write_report(run: Run) -> Path:
         summary=summary,
         baselines={name: Summary.from_json(v) for name, v in metrics["baselines"].items()},
         learning=learning_charts(events),
-        cases=[_case(folder, case, names, len(cases)) for case in cases],
+        cases=[
+            _case(folder, case, names, len(cases), fold=fold_of.get(case.case)) for case in cases
+        ],
         config=run.config.model_dump(mode="json"),
         split=folder.read_json(folder.splits),
         facts=[*metrics["data"]["facts"], *([metrics["roi"]] if metrics["roi"] else [])],
@@ -95,7 +106,8 @@ def write_report(run: Run) -> Path:
         commands=_commands(run, metrics),
         model=_model(run.config, metrics),
         plan=_plan(run, events),
-        images="held-out image" if metrics["part"] == "test" else "validation image",
+        images="validation image" if metrics["part"] == "validation" else "held-out image",
+        folds=fold_table(metrics.get("folds")),
         validations=validations(events),
         thresholds=threshold_choices(calibration, oracle, names),
         quality=quality_trends(cases, metrics["quality"]),
@@ -126,7 +138,16 @@ def citation() -> dict[str, Any]:
     }
 
 
-def _case(folder: RunFolder, case: CaseScore, names: tuple[str, ...], images: int) -> ReportCase:
+def _case(
+    folder: RunFolder,
+    case: CaseScore,
+    names: tuple[str, ...],
+    images: int,
+    *,
+    fold: int | None = None,
+) -> ReportCase:
+    if fold is not None:
+        return replace(_case(folder.fold(fold), case, names, images), fold=fold)
     picture = folder.overlays / f"{case.case}.png"
     slices = folder.overlays / case.case
     if picture.is_file():
@@ -170,7 +191,7 @@ def _warnings(metrics: Mapping[str, Any], events: list[Event]) -> list[str]:
     texts = [str(event["text"]) for event in events if event["kind"] == "warning"]
     if all(case["group"] == STACK for case in metrics["cases"]):
         texts.append(ONE_STACK)
-    if metrics["part"] != "test":
+    if metrics["part"] == "validation":
         texts.insert(
             0,
             "No image was kept for a test: these are the validation images, which also chose the "
@@ -224,11 +245,36 @@ def _plan(run: Run, events: list[Event]) -> list[tuple[str, str]]:
         *((choice.setting(), choice.reason) for choice in choices if choice.name != "train.steps"),
         (f"{train.steps} steps", steps),
         (f"{train.layout} {train.precision}", numbers),
-        (
+        *_kept_weights(train),
+        *_told_later(told),
+    ]
+
+
+def _kept_weights(train: TrainConfig) -> Iterator[tuple[str, str]]:
+    if train.snapshots:
+        yield (
+            f"the mean of {min(train.snapshots, train.validations)} snapshots",
+            "the networks of the last validations, whose probabilities are averaged",
+        )
+    else:
+        yield (
             "weights of the best validation",
             f"chosen among {train.validations} validations by the mean Dice of the classes",
-        ),
-    ]
+        )
+
+
+def _told_later(told: list[str]) -> Iterator[tuple[str, str]]:
+    """What was found out on the way, in the words that were told."""
+    topics = {
+        "Learning rate": "learning rate",
+        "Stopped early": "early stop",
+        PSEUDO_LABELS: "images without masks",
+        AVERAGING: "averaging at prediction",
+    }
+    for begins, topic in topics.items():
+        newest = next((text for text in reversed(told) if text.startswith(begins)), None)
+        if newest is not None:
+            yield topic, newest
 
 
 def _saved_plan(folder: RunFolder) -> Plan | None:
@@ -284,7 +330,7 @@ def _commands(run: Run, metrics: Mapping[str, Any]) -> list[str]:
     ]
     train = (
         f"maskwright train {metrics['data']['root']} --out repeated "
-        f"--split {run.folder.splits} --steps {own['train']['steps']} --seed {own['train']['seed']}"
+        f"{_parts(run, metrics)} --steps {own['train']['steps']} --seed {own['train']['seed']}"
     )
     train += f" --from {start}" if start else ""
     train += f" --plan {run.folder.plan}" if plan else ""
@@ -296,6 +342,14 @@ def _commands(run: Run, metrics: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _parts(run: Run, metrics: Mapping[str, Any]) -> str:
+    """What says which image is used for what."""
+    if "folds" not in metrics:
+        return f"--split {run.folder.splits}"
+    grouped = run.config.data.group_by
+    return f"--folds {len(metrics['folds']['each'])}" + (f" --group-by '{grouped}'" * bool(grouped))
+
+
 def _model(config: RunConfig, metrics: Mapping[str, Any]) -> dict[str, str]:
     model = config.model
     patch = geometry.next_legal_shape(config.train.patch_shape(model.dims), model)
@@ -303,7 +357,6 @@ def _model(config: RunConfig, metrics: Mapping[str, Any]) -> dict[str, str]:
     parameters = sum(layer.parameters for layer in layers)
     gigaflops = 2 * sum(layer.macs for layer in layers) / 1e9
     kind = "padded" if model.padding == "same" else "unpadded, as published"
-    chosen = metrics["model_step"]
     return {
         "network": f"U-Net, {kind}",
         "depth and width": f"{model.depth} poolings, {model.level_widths[0]} channels at the top",
@@ -312,5 +365,11 @@ def _model(config: RunConfig, metrics: Mapping[str, Any]) -> dict[str, str]:
         "operations": f"{gigaflops:.1f} GFLOPs for one {'×'.join(map(str, patch))} patch",
         "receptive field": f"{max(a.receptive_field for a in geometry.axes_of(model))} pixels",
         **({"begun with": f"the weights of {start}"} if (start := config.train.start_from) else {}),
-        "weights": f"of step {chosen} (best on validation)" if chosen else "best on validation",
+        "weights": _weights(config.train.snapshots, metrics["model_step"]),
     }
+
+
+def _weights(snapshots: int, step: int | None) -> str:
+    if snapshots:
+        return "of the last validations, averaged" + (f" up to step {step}" if step else "")
+    return f"of step {step} (best on validation)" if step else "best on validation"

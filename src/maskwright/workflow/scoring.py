@@ -34,6 +34,7 @@ from maskwright.predict.objects import find_objects
 from maskwright.predict.predictor import ImagePrediction
 from maskwright.progress import Events
 from maskwright.report.figures import volume_slices, write_overlay, write_panels
+from maskwright.workflow.averaging_gain import measure_gain
 from maskwright.workflow.calibrating import Calibration, Predicted, calibrate
 from maskwright.workflow.evaluation import ONE_STACK, Evaluation
 from maskwright.workflow.fitting import labels_of_images
@@ -67,11 +68,12 @@ def score_run(run: Run, report: CheckReport, split: Split, *, events: Events) ->
     begun = time.monotonic()
     part, names = ("test", split.test) if split.test else ("validation", split.validation)
     label_map = LabelMap.from_config(run.config.data)
-    network, facts = read_model(run.folder.model)
-    gate = gate_of(run.config.predict, run.config.data, network.config)
+    opened = [read_model(file) for file in run.folder.weights()]
+    networks, facts = [network for network, _ in opened], opened[-1][1]
+    gate = gate_of(run.config.predict, run.config.data, networks[0].config)
     border = run.config.data.target == "border"
     predictor = Predictor.build(
-        network, run.config.predict, gate=gate, border=border, data=run.config.data
+        networks, run.config.predict, gate=gate, border=border, data=run.config.data
     )
     by_name = {case.name: case for case in report.cases}
     if report.sequence:
@@ -91,6 +93,10 @@ def score_run(run: Run, report: CheckReport, split: Split, *, events: Events) ->
     else:
         calibration = Calibration()
     calibration.write(run.folder)
+    events.send("busy", stage="comparing", text="Comparing with the average over mirror images")
+    gain = measure_gain(predictor, held, reader.pair, label_map.classes, run.config.train)
+    if gain is not None:
+        events.send("message", text=gain.sentence())
     events.send("busy", stage="baselines", text="Fitting the baselines")
     training = [by_name[name] for name in split.train[:BASELINE_IMAGES]]
     baselines = fit_baselines(
@@ -116,6 +122,7 @@ def score_run(run: Run, report: CheckReport, split: Split, *, events: Events) ->
         **evaluation.to_json(),
         "baselines": scorer.others(),
         **scorer.extras(),
+        "averaging": None if gain is None else asdict(gain),
         "image_labels": _image_labels(run, report, scorer, events),
         "roi": reader.roi_sentence,
         "data": {"root": str(report.root), "hash": facts.get("data_hash"), "facts": report.facts()},

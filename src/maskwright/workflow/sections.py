@@ -17,6 +17,8 @@ from maskwright.evaluate.summary import Summary
 from maskwright.evaluate.thresholds import ThresholdCurve
 from maskwright.evaluate.uncertainty import agreement
 from maskwright.report.content import (
+    FoldScore,
+    FoldTable,
     GroupScore,
     ImageLabels,
     MeasureInfo,
@@ -221,6 +223,23 @@ def image_labels(values: Mapping[str, Any] | None) -> ImageLabels | None:
             wrong.append((name, classes[case["label"]], classes[said], sure))
     wrong.sort(key=lambda row: (-row[3], row[0]))
     return ImageLabels(classes, values["confusion"], values["sentence"], wrong)
+
+
+def fold_table(values: Mapping[str, Any] | None) -> FoldTable | None:
+    """Mean Dice of each fold, where there are folds."""
+    if values is None:
+        return None
+    each = [
+        FoldScore(
+            row["fold"],
+            row["n"],
+            row["n_groups"],
+            math.nan if row["mean_dice"] is None else float(row["mean_dice"]),
+            row["step"],
+        )
+        for row in values["each"]
+    ]
+    return FoldTable(each, values["sentence"])
 
 
 def region_scores(regions: Sequence[Mapping[str, Any]]) -> list[RegionScore]:

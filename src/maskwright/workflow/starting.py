@@ -164,6 +164,7 @@ def open_start(run: str | Path, *, preset: str | None = None) -> Start:
         ConfigError: ``from-preset`` when the preset is of another network.
     """
     folder = RunFolder(Path(run))
+    folder.refuse_folds()
     config = folder.read_config()
     network, _ = read_model(folder.model)
     model = network.config

@@ -1,0 +1,127 @@
+"""Options of one training: a rate that is looked for, snapshots, the gain of averaging."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+import maskwright as mw
+from maskwright import geometry
+from maskwright.config import ModelConfig, TrainConfig
+from maskwright.data.case import Case
+from maskwright.io.registry import read_image
+from maskwright.nn.checkpoint import read_model
+from maskwright.predict.predictor import Found
+from maskwright.progress import read_events
+from maskwright.tiling import TileRule
+from maskwright.workflow.averaging_gain import measure_gain
+from maskwright.workflow.loading import Truth
+from maskwright.workflow.opening import open_network
+from maskwright.workflow.predictor import Predictor
+
+QUICK = (
+    "depth=1",
+    "width=4",
+    "patch_px=32",
+    "batch=1",
+    "train.precision=float32",
+    "train.layout=contiguous",
+    "predict.precision=float32",
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("options") / "data"
+    mw.write_sample("membranes", folder, images=6, size_px=48)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(data: Path) -> mw.Run:
+    return mw.train(
+        data,
+        data.parent / "run",
+        steps=8,
+        labels="cell=0,membrane=255",
+        settings=("learning_rate=auto", "validations=4", "snapshots=2", *QUICK),
+    )
+
+
+def test_a_rate_that_is_left_open_is_found_told_and_drawn(run: mw.Run) -> None:
+    ramp = next(e for e in read_events(run.folder.events) if e["kind"] == "rate_test")
+    assert run.config.train.learning_rate == ramp["chosen"]
+    assert not run.config.train.find_rate
+    assert 1e-5 < ramp["chosen"] < 1
+    assert (run.folder.figures / "learning-rate-test.svg").is_file()
+    assert "found by raising it" in run.folder.report.read_text(encoding="utf-8")
+
+
+def test_the_ramp_leaves_the_network_that_is_trained_alone(data: Path, tmp_path: Path) -> None:
+    found = mw.train(
+        data, tmp_path / "auto", steps=2, settings=("learning_rate=auto", "validations=1", *QUICK)
+    )
+    rate = found.config.train.learning_rate
+    named = mw.train(
+        data,
+        tmp_path / "named",
+        steps=2,
+        settings=(f"learning_rate={rate!r}", "validations=1", *QUICK),
+    )
+    one, other = (read_model(r.folder.model)[0].state_dict() for r in (found, named))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_prediction_averages_the_snapshots(run: mw.Run, data: Path) -> None:
+    files = run.folder.weights()
+    assert [path.name for path in files] == [
+        "step_00000006.safetensors",
+        "step_00000008.safetensors",
+    ]
+    image = read_image(next((data / "images").iterdir()))
+    found = open_network(run.path).predictor.predict(image.array).probabilities_KYX
+    apart = [
+        Predictor.build(read_model(path)[0], run.config.predict, data=run.config.data)
+        .predict(image.array)
+        .probabilities_KYX
+        for path in files
+    ]
+    np.testing.assert_allclose(found, np.mean(apart, 0), atol=1e-5)
+    assert "the mean of 2 snapshots" in run.folder.report.read_text(encoding="utf-8")
+
+
+def test_the_report_says_what_averaging_over_mirror_images_gains(run: mw.Run) -> None:
+    gain = run.metrics()["averaging"]
+    assert gain["ways"] == ["flip"]
+    assert 0 <= gain["plain"] <= 1
+    page = run.folder.report.read_text(encoding="utf-8")
+    assert "Averaging over --tta flip" in page
+
+
+def test_the_gain_of_a_network_that_ignores_direction_is_nothing(data: Path) -> None:
+    """A network of 1×1 views treats mirror images alike, so that averaging changes nothing."""
+    image = read_image(next((data / "images").iterdir()))
+    truth = (image.array[0] > np.median(image.array)).astype(np.uint8)
+
+    def engine(batch_BCS: NDArray[np.float32]) -> Found:
+        p = 1 / (1 + np.exp(-batch_BCS[:, 0]))
+        return {"probabilities": np.stack([1 - p, p], 1).astype(np.float32)}
+
+    rule = TileRule(geometry.axes_of(ModelConfig(depth=1)), tile_px=64, mirror_px=0)
+    predictor = Predictor(engine, rule, 1, 2, "none")
+    case, true = Case("a", Path("a.png"), None, "a"), Truth(image, truth, None)
+    gain = measure_gain(predictor, [case], lambda _: (image, true), 2, TrainConfig())
+    assert gain is not None
+    assert gain.plain == gain.averaged
+    assert "changes nothing" in gain.sentence()
+    short = TrainConfig(minutes=1e-9)
+    assert measure_gain(predictor, [case], lambda _: (image, true), 2, short) is None
