@@ -35,6 +35,12 @@ def choose_training(board: Board) -> None:
             )  # fmt: skip
     _choose_validations(board)
     _choose_steps(board)
+    if board.minutes is not None:
+        board.choose(
+            "train.patience", train.patience,
+            "Early stop is off, so that the whole time is used.",
+            "Only --set patience=3, which ends it after three validations without a new best.",
+        )  # fmt: skip
     for name, reason in (
         ("learning_rate", "It suited every set that was tried with this optimiser."),
         ("average", "It averages the weights of the last 200 updates."),

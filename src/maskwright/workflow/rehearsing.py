@@ -17,7 +17,7 @@ from maskwright.data.image_labels import CONTAINS, contained_class
 from maskwright.data.sampler import PatchSampler, Source
 from maskwright.data.split import Split, write_split
 from maskwright.io.run_folder import RunFolder
-from maskwright.nn.checkpoint import write_model
+from maskwright.nn.checkpoint import write_model, write_snapshot
 from maskwright.nn.ranks import ALONE, Ranks
 from maskwright.nn.unet import UNet, build_unet
 from maskwright.plan.machine import Numerics, fastest, training_device
@@ -194,6 +194,9 @@ class ScoringRehearsal:
             folder.write_config(self._run.config)
             write_split(folder.splits, single)
             write_model(folder.model, network, {})
+            kept = min(self._run.config.train.snapshots, self._run.config.train.validations)
+            for step in range(kept):
+                write_snapshot(folder.snapshots, network, {"step": step}, kept=kept)
             shutil.copy(self._run.folder.events, folder.events)
             begun = time.monotonic()
             score_run(Run(folder, self._run.config), self._report, single, events=Events([stages]))
