@@ -35,7 +35,7 @@ from maskwright.workflow.fitting import (
     settle_spacing,
 )
 from maskwright.workflow.gating import gate_of
-from maskwright.workflow.loading import hash_sources, load_sources
+from maskwright.workflow.loading import hash_sources, load_sources, patches_of
 from maskwright.workflow.prediction_checks import check_turns
 from maskwright.workflow.run import Run
 from maskwright.workflow.scoring import score_run
@@ -208,7 +208,7 @@ def _train(
         config, sources, told = settle_intensity(config, report, sources)
         if told:
             events.send("message", text=told)
-    sampler = _sampler(sources, config)
+    sampler = patches_of(sources, config)
     events.send("busy", text="Measuring number formats")
     options = candidates(config.train.layout, config.train.precision)
     pixels = _pixels_per_class(sources, len(names))
@@ -250,20 +250,6 @@ def _train(
 
 def _with(config: RunConfig, **train: object) -> RunConfig:
     return config.model_copy(update={"train": config.train.model_copy(update=train)})
-
-
-def _sampler(sources: Sequence[Source], config: RunConfig) -> PatchSampler:
-    model, train_config = config.model, config.train
-    return PatchSampler(
-        sources,
-        channels=model.channels,
-        classes=model.classes,
-        batch=train_config.batch,
-        patch_px=train_config.patch_px,
-        border_px=tuple(axis.border_loss for axis in geometry.axes_of(model)),
-        foreground_share=train_config.foreground_share,
-        seed=train_config.seed,
-    )
 
 
 def _pixels_per_class(sources: Sequence[Source], classes: int) -> tuple[int, ...]:
