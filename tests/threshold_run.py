@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import nn
 
 import maskwright as mw
 from maskwright.io.run_folder import RunFolder
@@ -13,6 +14,17 @@ from maskwright.nn.unet import build_unet
 
 DEVIATIONS = 2.0
 """How far above the mean, in standard deviations."""
+
+
+def hand_on(network: nn.Module) -> None:
+    """Let every convolution hand on the first channel as it is, and nothing else."""
+    with torch.no_grad():
+        for layer in network.modules():
+            if isinstance(layer, nn.Conv2d | nn.Conv3d):
+                layer.weight.zero_()
+                if layer.bias is not None:
+                    layer.bias.zero_()
+                layer.weight[(0, 0, *(n // 2 for n in layer.kernel_size))] = 1
 
 
 def make_threshold_run(path: Path, *, dims: int = 3, data: mw.DataConfig | None = None) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from disk_limit import largest_file
 from maskwright.errors import OutputError
 from maskwright.io.durable import replace_file, write_bytes, write_text
 
@@ -26,16 +26,6 @@ def _as_nobody() -> Iterator[None]:
         yield
     finally:
         os.seteuid(0)
-
-
-@contextmanager
-def _largest_file(size: int) -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_bytes_come_back_and_replace_what_was_there(tmp_path: Path) -> None:
@@ -82,7 +72,7 @@ def test_an_interrupted_block_leaves_the_old_file_and_nothing_else(
 
 
 def test_a_full_disk_is_named_and_leaves_nothing_half_written(tmp_path: Path) -> None:
-    with _largest_file(1000), pytest.raises(OutputError) as caught:
+    with largest_file(1000), pytest.raises(OutputError) as caught:
         write_bytes(tmp_path / "a.bin", bytes(100_000))
     assert caught.value.code == "output-disk-full"
     assert list(tmp_path.iterdir()) == []

@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from disk_limit import largest_file
 from maskwright.errors import OutputError
 from maskwright.io.geojson import StoredPolygons
 from maskwright.io.numbers import StoredNumbers
 
 RING = [(0, 0), (1, 0), (1, 1), (0, 0)]
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_numbers_of_an_earlier_process_are_forgotten(tmp_path: Path) -> None:

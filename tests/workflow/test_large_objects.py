@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 import maskwright as mw
 from maskwright.io.image import Image
@@ -26,6 +25,7 @@ from maskwright.nn.unet import build_unet
 from maskwright.workflow.calibrating import Calibration
 from maskwright.workflow.opening import Asked, open_network
 from maskwright.workflow.prediction_plan import fit
+from threshold_run import hand_on
 
 # Ends the process when a file with a certain path is about to be opened.
 _KILLED = """
@@ -48,14 +48,8 @@ def make_run(path: Path, *, dims: int = 2, border: bool = False, gated: bool = F
         depth=1, width=4, dims=dims, classes=classes, image_classes=2 if gated else 0
     )
     network = build_unet(model, seed=0).eval()
-    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Conv3d)]
+    hand_on(network)
     with torch.no_grad():
-        for layer in convolutions:
-            layer.weight.zero_()
-            if layer.bias is not None:
-                layer.bias.zero_()
-            # One channel is handed on as it is.
-            layer.weight[(0, 0, *(n // 2 for n in layer.kernel_size))] = 1
         network.head.weight.zero_()
         network.head.weight[1, 0] = 6.0
         network.head.bias[1] = -6.0 if border else -3.0

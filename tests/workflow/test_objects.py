@@ -13,7 +13,6 @@ import pytest
 import tifffile
 import torch
 from PIL import Image
-from torch import nn
 from typer.testing import CliRunner
 
 import maskwright as mw
@@ -28,6 +27,7 @@ from maskwright.io.volume_image import write_array
 from maskwright.nn.checkpoint import write_model
 from maskwright.nn.unet import build_unet
 from maskwright.workflow.detecting import evaluate_candidates
+from threshold_run import hand_on
 
 LABELS = (("tissue", 0), ("cell", 255))
 
@@ -36,14 +36,8 @@ def make_run(path: Path, dims: int = 2) -> Path:
     """A run whose network finds what is brighter than the mean by half a deviation."""
     model = mw.ModelConfig(depth=1, width=4, dims=dims)
     network = build_unet(model, seed=0).eval()
-    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Conv3d)]
+    hand_on(network)
     with torch.no_grad():
-        for layer in convolutions:
-            layer.weight.zero_()
-            if layer.bias is not None:
-                layer.bias.zero_()
-            # One channel is handed on as it is.
-            layer.weight[(0, 0, *(n // 2 for n in layer.kernel_size))] = 1
         network.head.weight.zero_()
         network.head.weight[1, 0] = 8.0
         network.head.bias[1] = -4.0

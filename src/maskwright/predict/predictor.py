@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.data import intensity
+from maskwright.data.object_target import INTERIOR
 from maskwright.intensity_config import ChannelIntensity
 from maskwright.predict.slab import Slab
 from maskwright.tiling import Interval, Tile, read_mirrored
@@ -361,5 +362,5 @@ def joined(found: ImagePrediction) -> ImagePrediction:
         classes_YX=classes_YX,
         probabilities_KYX=both_KYX,
         levels_YX=tuple(np.minimum(level_YX, 1) for level_YX in found.levels_YX),
-        interior_YX=(found.classes_YX == 1) & (classes_YX == 1),
+        interior_YX=(found.classes_YX == INTERIOR) & (classes_YX == 1),
     )

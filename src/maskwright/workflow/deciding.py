@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from maskwright.data.object_target import BORDER, INTERIOR
 from maskwright.evaluate.uncertainty import TrustSums
 from maskwright.io.sink import LabelStore
 from maskwright.io.stored import Block
@@ -20,8 +21,6 @@ from maskwright.workflow.calibrating import Calibration
 
 if TYPE_CHECKING:
     from maskwright.workflow.opening import OpenedNetwork
-
-_INTERIOR, _BORDER = 1, 2
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class Decider:
         ids_YX = found.classes_YX
         if self.border:
             found = joined(found)
-            ids_YX = np.where(ids_YX == _INTERIOR, found.classes_YX, _BORDER * found.classes_YX)
+            ids_YX = np.where(ids_YX == INTERIOR, found.classes_YX, BORDER * found.classes_YX)
         # Sums in half precision do not quite add up to one.
         if self.overlapping or probabilities_KYX.dtype == np.float16:
             p_KYX = distribution(found.probabilities_KYX)
@@ -130,12 +129,12 @@ class DecidedImage:
         """Where the insides of objects are, if the network tells them."""
         if not self.decider.border:
             return None
-        inside_S: NDArray[np.bool_] = self._brought_back(self.store.read, block) == _INTERIOR
+        inside_S: NDArray[np.bool_] = self._brought_back(self.store.read, block) == INTERIOR
         return inside_S
 
     def _classes(self, block: Block) -> NDArray[np.uint8]:
         ids_S = self.store.read(block)
-        classes_S = ids_S.clip(max=_INTERIOR) if self.decider.border else ids_S
+        classes_S = ids_S.clip(max=INTERIOR) if self.decider.border else ids_S
         if self.emptied is not None:
             classes_S[classes_S == self.emptied] = 0
         return classes_S

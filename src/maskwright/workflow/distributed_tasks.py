@@ -23,6 +23,7 @@ import maskwright
 from maskwright import errors
 from maskwright.data.intensity import Intensity
 from maskwright.errors import ImageReadError, MaskwrightError, OutputError, RunError
+from maskwright.io.channels import open_channels
 from maskwright.io.package import is_package
 from maskwright.io.registry import file_of
 from maskwright.io.run_folder import RunFolder
@@ -34,7 +35,7 @@ from maskwright.workflow.opening import Asked, OpenedNetwork, open_network
 from maskwright.workflow.prediction_cases import Case
 from maskwright.workflow.prediction_journal import decided
 from maskwright.workflow.prediction_plan import Fit
-from maskwright.workflow.prediction_stream import predict_rows, source_of
+from maskwright.workflow.prediction_stream import on_network_grid, predict_rows
 from maskwright.workflow.prediction_whole import predict_whole
 from maskwright.workflow.predictor import Predictor
 
@@ -212,7 +213,8 @@ def rows_task(
 
     def run(network: OpenedNetwork) -> dict[str, Any]:
         store = LabelStore(unfinished_folder(case.file))
-        source, watch = source_of(case), job.lease.check
+        source = on_network_grid(open_channels(case.paths), case)
+        watch = job.lease.check
         predict_rows(case, fitted, network, source, store, measured, watch, rows=rows)
         return {}
 

@@ -27,13 +27,12 @@ from maskwright.train.pace import Pace
 from maskwright.train.schedule import steps_within
 from maskwright.train.trainer import fit, rehearse
 from maskwright.workflow.fitting import labels_of_images, settle_intensity
-from maskwright.workflow.loading import hash_sources, load_sources
+from maskwright.workflow.loading import hash_sources, load_sources, patches_of
 from maskwright.workflow.preparing import Prepared
 from maskwright.workflow.processes import cache_sentence
 from maskwright.workflow.rate import settle_rate
 from maskwright.workflow.rehearsing import (
     ScoringRehearsal,
-    build_sampler,
     build_stepper,
     fastest_numerics,
     guessed_scoring_s,
@@ -103,7 +102,7 @@ def learn(
             events.send("message", text=told)
     if cache.written:
         events.send("message", text=cache_sentence(cache))
-    sampler = build_sampler(sources, config, part=(ranks.rank, ranks.count))
+    sampler = patches_of(sources, config, part=(ranks.rank, ranks.count))
     numerics, seconds = fastest_numerics(config, sources, sampler, events)
     numerics = Numerics(**ranks.share(asdict(numerics)))
     if seconds:
@@ -186,7 +185,7 @@ def _pace(
     else:
         # A saved plan that was made without measuring.
         stepper = build_stepper(config, sources, numerics, ranks=ranks)
-        sampler = build_sampler(sources, config, part=(ranks.rank, ranks.count))
+        sampler = patches_of(sources, config, part=(ranks.rank, ranks.count))
         step_s = rehearse(stepper, sampler, _REHEARSAL_SHARE * left_s)
     return Pace(max(left_s, 1e-3), max(step_s, 1e-6), each_s * megapixels)
 

@@ -11,13 +11,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from maskwright.config import DataConfig
+from maskwright import geometry
+from maskwright.config import DataConfig, RunConfig
 from maskwright.data.case import Case
 from maskwright.data.intensity import measure, select_channels
 from maskwright.data.labelmap import IGNORED, LabelMap, grey_plane, split_ignored
 from maskwright.data.object_target import border_classes
 from maskwright.data.resampled import at_spacing
-from maskwright.data.sampler import Source, blend
+from maskwright.data.sampler import PatchSampler, Source, blend
 from maskwright.data.source_cache import SourceCache
 from maskwright.errors import DataError
 from maskwright.io.image import Image
@@ -171,6 +172,35 @@ def _objects(truth: Truth, label_map: LabelMap) -> NDArray[np.int32]:
 
     pieces: NDArray[np.int32] = cc3d.connected_components(truth.classes_YX).astype(np.int32)
     return pieces
+
+
+def patches_of(
+    sources: Sequence[Source],
+    config: RunConfig,
+    *,
+    batch: int | None = None,
+    part: tuple[int, int] = (0, 1),
+) -> PatchSampler:
+    """The training patches of a run, or of one among the processes that share it.
+
+    Args:
+        sources: The training images.
+        config: Of the run, fitted to its data.
+        batch: Patches a step, by default those of the run.
+        part: Which of how many equal parts of each batch to cut out.
+    """
+    model, train = config.model, config.train
+    return PatchSampler(
+        sources,
+        channels=model.channels,
+        classes=model.classes,
+        batch=batch or train.batch,
+        patch_px=train.patch_px,
+        border_px=tuple(axis.border_loss for axis in geometry.axes_of(model)),
+        foreground_share=train.foreground_share,
+        seed=train.seed,
+        part=part,
+    )
 
 
 def hash_sources(sources: Sequence[Source]) -> str:

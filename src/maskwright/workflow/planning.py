@@ -28,10 +28,9 @@ from maskwright.plan.planner import plan_run
 from maskwright.progress import Events
 from maskwright.train.trainer import rehearse
 from maskwright.workflow.fitting import fit_to_data
-from maskwright.workflow.loading import load_sources
+from maskwright.workflow.loading import load_sources, patches_of
 from maskwright.workflow.preparing import Prepared, prepare
 from maskwright.workflow.rehearsing import (
-    build_sampler,
     build_stepper,
     fastest_numerics,
     gain_of,
@@ -219,7 +218,7 @@ def _measured(
     if facts is None or machine is None:
         return MachineFacts()
     config = fit_to_data(planned.config, prepared.report)
-    sampler = build_sampler(sources, config)
+    sampler = patches_of(sources, config)
     numerics, seconds = fastest_numerics(config, sources, sampler, events)
     if seconds:
         machine = replace(

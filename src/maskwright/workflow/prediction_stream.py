@@ -85,7 +85,8 @@ def predict_large(
         ImageReadError: When the image cannot be read.
     """
     predictor, labels = network.predictor, network.labels
-    own, source = open_channels(case.paths), source_of(case)
+    own = open_channels(case.paths)
+    source = on_network_grid(own, case)
     store = _store(case, {**settings, **fitted.settings()}, objects is not None, resume)
     decider = Decider.of(network, store)
     tiles = fitted.rule.cover(case.work_px)
@@ -120,9 +121,13 @@ def predict_large(
     return values
 
 
-def source_of(case: Case) -> ImageSource:
-    """The image as the network reads it, on the network's grid."""
-    source = open_channels(case.paths)
+def on_network_grid(source: ImageSource, case: Case) -> ImageSource:
+    """The image as the network reads it.
+
+    Args:
+        source: The image as it is.
+        case: What is known of it.
+    """
     return source if case.grid is None else resampled_source(source, case.grid)
 
 
@@ -143,7 +148,7 @@ def predict_rows(
         case: The image.
         fitted: Its tiles and the memory for them.
         network: The network.
-        source: The image's pixels, see :func:`source_of`.
+        source: The image's pixels, see :func:`on_network_grid`.
         store: Where class ids go.
         measured: Mean and deviation of the whole image.
         on_tile: Called after each tile.

@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from maskwright import geometry
 from maskwright.config import RunConfig
 from maskwright.data.dataset import find_cases
 from maskwright.data.labelmap import LabelMap, split_ignored
-from maskwright.data.sampler import PatchSampler, Source
+from maskwright.data.sampler import Source
 from maskwright.errors import MaskwrightError, RunError
 from maskwright.evaluate.measuring import score_case
 from maskwright.export.facts import ModelFacts
@@ -27,7 +26,7 @@ from maskwright.predict.file_engine import file_engine
 from maskwright.progress import Events
 from maskwright.workflow.engines import OtherEngines
 from maskwright.workflow.int8 import ImageLoss, Int8, mean_of
-from maskwright.workflow.loading import load_sources
+from maskwright.workflow.loading import load_sources, patches_of
 from maskwright.workflow.predictor import Predictor
 
 TILES = 128
@@ -149,16 +148,7 @@ def _no_data(folder: RunFolder, found: str) -> RunError:
 def _tiles(
     sources: Sequence[Source], config: RunConfig, count: int
 ) -> Iterator[NDArray[np.float32]]:
-    sampler = PatchSampler(
-        sources,
-        channels=config.model.channels,
-        classes=config.model.classes,
-        batch=1,
-        patch_px=config.train.patch_px,
-        border_px=tuple(axis.border_loss for axis in geometry.axes_of(config.model)),
-        foreground_share=config.train.foreground_share,
-        seed=config.train.seed,
-    )
+    sampler = patches_of(sources, config, batch=1)
     return (sampler.draw(step).image_BCS for step in range(count))
 
 

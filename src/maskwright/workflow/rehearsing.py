@@ -10,7 +10,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from maskwright import geometry
 from maskwright.config import RunConfig
 from maskwright.data.check import CheckReport
 from maskwright.data.image_labels import CONTAINS, contained_class
@@ -42,24 +41,6 @@ _REHEARSAL_SHARE = 0.08
 # How much longer a report takes for each further image it shows.
 _REPORT_GROWTH = 0.15
 _REPORT_IMAGES = 20
-
-
-def build_sampler(
-    sources: Sequence[Source], config: RunConfig, *, part: tuple[int, int] = (0, 1)
-) -> PatchSampler:
-    """The patches of a run, or of one among the processes that share it."""
-    model, train_config = config.model, config.train
-    return PatchSampler(
-        sources,
-        channels=model.channels,
-        classes=model.classes,
-        batch=train_config.batch,
-        patch_px=train_config.patch_px,
-        border_px=tuple(axis.border_loss for axis in geometry.axes_of(model)),
-        foreground_share=train_config.foreground_share,
-        seed=train_config.seed,
-        part=part,
-    )
 
 
 def build_stepper(
