@@ -42,7 +42,7 @@ class DataSet:
         measures: Groups of measures besides overlap.
         configuration: Which of nnU-Net's configurations fits.
         numbered: Whether mask values number objects.
-        disc: Whether only the lit disc of a photograph counts, for both programs.
+        disc: Whether the lit disc of a photograph is also scored alone.
     """
 
     name: str
@@ -143,7 +143,7 @@ class Prepared:
 
     @property
     def regions(self) -> Path:
-        """Where pixels of the test count, for sets with a disc."""
+        """Where the lit disc of the images of the test is, for sets with one."""
         return self.folder / "regions"
 
     @property

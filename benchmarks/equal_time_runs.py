@@ -25,6 +25,7 @@ PROGRAMS = ("nnunet", "ours")
 PATIENCE = 2.0
 PATIENCE_S = 300.0
 _LOG_LINES = 12
+DISC = " in the disc"
 
 
 @dataclass(frozen=True)
@@ -190,17 +191,25 @@ def score(prepared: Prepared, masks: Path, folder: Path) -> tuple[dict[str, floa
     Returns:
         Dice and the set's own measures by the names that the table shows, or why there are none.
     """
-    data, json_file = prepared.data, folder / "scores.json"
+    data = prepared.data
     labels = ",".join(f"{name}={value}" for name, value in data.labels)
-    command = _maskwright(
-        *("evaluate", masks, prepared.truth, "--measures", data.measures, "--json", json_file),
-        *(("--objects",) if data.numbered else ("--labels", labels)),
-        *(("--roi", prepared.regions) if data.disc else ()),
-    )
-    _, failed = measure(command, folder / "scores.txt", PATIENCE_S)
-    if failed:
-        return {}, failed
-    return own_scores(data.name, json.loads(json_file.read_text(encoding="utf-8"))), ""
+    meaning = ("--objects",) if data.numbered else ("--labels", labels)
+    found: dict[str, float] = {}
+    # What counts in the lit disc alone stands beside the whole photograph, as papers give either.
+    for where, more in {"": (), DISC: ("--roi", prepared.regions)}.items():
+        if where and not data.disc:
+            continue
+        json_file = folder / f"scores{where.replace(' ', '_')}.json"
+        command = _maskwright(
+            *("evaluate", masks, prepared.truth, "--measures", data.measures),
+            *("--json", json_file, *meaning, *more),
+        )
+        _, failed = measure(command, folder / "scores.txt", PATIENCE_S)
+        if failed:
+            return {}, failed
+        scores = own_scores(data.name, json.loads(json_file.read_text(encoding="utf-8")))
+        found |= {f"{name}{where}": value for name, value in scores.items()}
+    return found, ""
 
 
 def own_scores(name: str, found: Mapping[str, Any]) -> dict[str, float]:

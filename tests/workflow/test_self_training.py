@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 
 import maskwright as mw
 from maskwright.data.manifest import read_manifest
+from maskwright.errors import ConfigError
 from maskwright.io.registry import read_mask
 from maskwright.io.table import read_table
 
@@ -103,3 +105,19 @@ def test_masks_below_the_expected_dice_are_left_out(data: Path, tmp_path: Path) 
     assert len(cases) == 6
     rows = read_table(found.folder.pseudo / "pseudo_labels.csv")
     assert [row["used"] for row in rows] == ["false"] * 3
+
+
+def test_stacks_that_are_learnt_by_slices_are_refused_before_anything_is_learnt(
+    data: Path, tmp_path: Path
+) -> None:
+    volumes = tmp_path / "stacks"
+    for part in ("images", "masks"):
+        (volumes / part).mkdir(parents=True)
+        planes = [read_mask(path).array[0] for path in sorted((data / part).iterdir())]
+        for number in range(3):
+            stack_ZYX = np.stack(planes[number : number + 4])
+            tifffile.imwrite(volumes / part / f"stack {number}.tif", stack_ZYX, imagej=True,
+                             metadata={"axes": "ZYX"})  # fmt: skip
+    with pytest.raises(ConfigError, match="slices of stacks"):
+        mw.self_train(volumes, tmp_path / "run", data / "unlabelled", steps=4, settings=QUICK)
+    assert not (tmp_path / "run").exists()

@@ -130,11 +130,13 @@ class CheckReport:
         if self.cases:
             shown = self.pairs()
             more = f" and {len(shown) - 2} more" if len(shown) > 2 else ""
-            lines.append(f"{len(shown)} pairs: {', '.join(shown[:2])}{more}")
+            noun = "pair" if len(shown) == 1 else "pairs"
+            lines.append(f"{len(shown)} {noun}: {', '.join(shown[:2])}{more}")
         if self.sizes:
             grey = "grey" if self.channels == 1 else f"{self.channels} channels"
-            noun = "volumes" if self.dims == 3 else "images"
-            lines.append(f"{sum(self.sizes.values())} {noun}, {grey}, {counted(self.dtypes)}")
+            count = sum(self.sizes.values())
+            noun = ("volume" if self.dims == 3 else "image") + ("" if count == 1 else "s")
+            lines.append(f"{count} {noun}, {grey}, {counted(self.dtypes)}")
             lines += space_facts(self.sizes, self.spacings)
         if self.grouping:
             lines.append(f"split: {self.grouping}")

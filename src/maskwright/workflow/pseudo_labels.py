@@ -95,10 +95,8 @@ def draw_pseudo_labels(
         events: Where progress is told.
 
     Raises:
-        ConfigError: ``unlabelled-layout`` for annotated images that a manifest cannot name.
         ImageReadError: When an image cannot be read.
     """
-    _check_layout(report)
     label_map = teacher.labels
     ignore = _ignore_value(label_map)
     known, held = set(report.digests.values()), _held_groups(files, report, split, group_by)
@@ -134,7 +132,12 @@ def draw_pseudo_labels(
     return PseudoLabels(manifest, tuple(rows), ignore)
 
 
-def _check_layout(report: CheckReport) -> None:
+def check_layout(report: CheckReport) -> None:
+    """Refuse annotated images that a manifest cannot name.
+
+    Raises:
+        ConfigError: ``unlabelled-layout``.
+    """
     if any(case.z is not None or case.objects for case in report.cases):
         raise ConfigError(
             "unlabelled-layout",

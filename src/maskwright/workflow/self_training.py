@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
+from maskwright.data.check import CheckReport
 from maskwright.data.files import find_images, group_channels
 from maskwright.data.split import Split
 from maskwright.io.run_folder import RunFolder
-from maskwright.progress import EventLog, Events
+from maskwright.progress import Event, EventLog, Events
 from maskwright.workflow.fold_scores import is_finished
 from maskwright.workflow.opening import open_network
-from maskwright.workflow.preparing import check
+from maskwright.workflow.planning import may_slice
+from maskwright.workflow.preparing import check_slices
 from maskwright.workflow.pseudo_labels import (
     PseudoLabels,
+    check_layout,
     draw_pseudo_labels,
     read_pseudo_labels,
 )
 from maskwright.workflow.reporting import PSEUDO_LABELS, write_report
 from maskwright.workflow.run import Run, open_run
-from maskwright.workflow.settings import resolve
+from maskwright.workflow.settings import given_settings, resolve
 from maskwright.workflow.training import train
 
 TEACHER_NAME = "teacher"
@@ -90,9 +94,24 @@ def self_train(
     events = events or Events()
     folder = RunFolder(Path(out))
     images = find_images([unlabelled])
-    first = resolve(
-        preset=preset or "unet", minutes=minutes, steps=steps, seed=seed, settings=settings
-    ).train
+    settled = partial(
+        resolve,
+        preset=preset or "unet",
+        minutes=minutes,
+        steps=steps,
+        seed=seed,
+        group_by=group_by,
+        objects=objects,
+        labels=labels,
+        image_labels=image_labels,
+        settings=settings,
+    )
+    may = start_from is None and may_slice(given_settings(preset=preset, settings=settings), None)
+    # What is found of the data is told when the teacher learns.
+    progress = Events([lambda event: _only_progress(event, events)])
+    config, report, _ = check_slices(data, settled, may_slice=may, events=progress)
+    check_layout(report)
+    first = config.train
     folder.begin(resume=resume)
     teacher = RunFolder(folder.path / TEACHER_NAME)
     if not is_finished(teacher):
@@ -116,7 +135,7 @@ def self_train(
             resume=teacher.path.exists(),
             events=events,
         )
-    drawn = _drawn(data, folder, teacher, images, group_by, events)
+    drawn = _drawn(report, folder, teacher, images, group_by, events)
     text = _sentence(drawn, open_run(teacher.path).config.train.pseudo_dice)
     events.send("stage", text="Student: learns from the teacher's masks too")
     events.send("message", text=text)
@@ -147,8 +166,13 @@ def self_train(
     return run
 
 
+def _only_progress(event: Event, events: Events) -> None:
+    if event["kind"] == "reading":
+        events.send(**event)
+
+
 def _drawn(
-    data: str | Path,
+    report: CheckReport,
     folder: RunFolder,
     teacher: RunFolder,
     images: Sequence[Path],
@@ -164,7 +188,7 @@ def _drawn(
     return draw_pseudo_labels(
         group_channels(images, network.predictor.channels),
         network,
-        check(data, config, events=Events()),
+        report,
         Split(tuple(parts["train"]), tuple(parts["validation"]), tuple(parts["test"])),
         folder.pseudo,
         least_dice=config.train.pseudo_dice,
