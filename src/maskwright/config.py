@@ -136,8 +136,10 @@ class PredictConfig(_Section):
         gate: Whether a mask is emptied where the image's label says that it holds nothing; for
             image labels ``contains:NAME`` alone.
         objects: What an object is: ``components``, every connected piece of a class, or
-            ``watershed``, pieces cut where they are narrow.
-        min_object_px: Objects of fewer pixels are left out.
+            ``watershed``, pieces cut where they are narrow. ``auto`` lets the validation images
+            choose where masks number their objects, and is ``components`` elsewhere.
+        min_object_px: Objects of fewer pixels are left out; ``None`` is chosen likewise, 0
+            elsewhere.
         pixel_mm: Pixel size along each axis (Z, Y, X) of images that do not state theirs, where
             the network needs it.
     """
@@ -149,9 +151,19 @@ class PredictConfig(_Section):
     tta: tuple[Literal["flip", "rotate", "scale"], ...] = ()
     scales: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.71, 1.0, 1.41)
     gate: bool = False
-    objects: Literal["components", "watershed"] = "components"
-    min_object_px: Annotated[int, Field(ge=0)] = 0
+    objects: Literal["auto", "components", "watershed"] = "auto"
+    min_object_px: Annotated[int, Field(ge=0)] | None = None
     pixel_mm: Annotated[tuple[Positive, ...], _AXES] | None = None
+
+    @property
+    def object_method(self) -> str:
+        """How objects are found, where nothing has chosen: connected pieces."""
+        return "components" if self.objects == "auto" else self.objects
+
+    @property
+    def smallest_object_px(self) -> int:
+        """Pixels that an object has at least."""
+        return self.min_object_px or 0
 
     @pydantic.field_validator("pixel_mm", mode="before")
     @classmethod

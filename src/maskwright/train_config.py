@@ -14,6 +14,7 @@ from maskwright.network_config import Section as _Section
 Precision = Literal["auto", "float32", "bfloat16"]
 Layout = Literal["auto", "contiguous", "channels_last"]
 Compiling = Literal["auto", "none", "code", "graphs"]
+Optimiser = Literal["muon", "adamw", "sgd"]
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -69,9 +70,11 @@ class TrainConfig(_Section):
             dice, ce, border_ce, focal, topk, tversky, focal_tversky, boundary, cldice.
         loss_settings: How those terms are computed.
         image_loss: Weight of the cross-entropy of the image's label in the sum.
+        optimiser: ``muon`` makes the steps of all but the first and last layers orthogonal and
+            leaves the others to AdamW; ``adamw``; ``sgd`` with Nesterov's momentum of 0.99.
         learning_rate: Peak of the schedule.
         warmup_share: Share of the steps in which the rate rises linearly to its peak.
-        weight_decay: AdamW's.
+        weight_decay: Share of the weights that a step of rate 1 would take away.
         clip_norm: Largest norm of the gradient.
         average: Decay of the running average of the weights that validation and prediction use.
         foreground_share: Share of the patches centred on a class drawn evenly.
@@ -107,6 +110,7 @@ class TrainConfig(_Section):
     loss: Annotated[str, AfterValidator(tidy_loss)] = "dice+ce"
     loss_settings: LossSettings = LossSettings()
     image_loss: NonNegative = 0.2
+    optimiser: Optimiser = "muon"
     learning_rate: Positive = 2e-3
     warmup_share: Share = 0.05
     weight_decay: NonNegative = 1e-2

@@ -63,3 +63,16 @@ def test_pieces_without_an_interior_are_objects_too() -> None:
     assert found.tolist() == [[1, 1, 0, 2]]
     nothing = np.zeros((4, 4), np.uint8)
     assert find_objects(nothing, interior_YX=nothing > 0).max() == 0
+
+
+def test_insides_that_have_grown_together_are_cut_where_they_are_narrow() -> None:
+    y, x = np.mgrid[:30, :50]
+    discs = [(y - 15) ** 2 + (x - centre) ** 2 for centre in (15, 34)]
+    where = (discs[0] <= 144) | (discs[1] <= 144)
+    interior = (discs[0] <= 100) | (discs[1] <= 100) | ((abs(y - 15) < 2) & (abs(x - 24.5) < 9))
+    plain = find_objects(where.astype(np.uint8), interior_YX=interior)
+    assert plain.max() == 1
+    found = find_objects(where.astype(np.uint8), interior_YX=interior, method="watershed")
+    assert found.max() == 2
+    np.testing.assert_array_equal(found > 0, where)
+    np.testing.assert_array_equal(found == 2, (found == 1)[:, ::-1])

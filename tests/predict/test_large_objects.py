@@ -113,19 +113,18 @@ def draw(seed: int, axes: int, *, border: bool = False, longest: int = 60) -> Dr
 @given(
     st.integers(0, 10**6),
     st.sampled_from((2, 3)),
-    st.sampled_from(("components", "watershed", "border")),
+    st.sampled_from(("components", "watershed")),
+    st.booleans(),
     st.integers(1, 25),
     st.integers(0, 6),
 )
 @settings(max_examples=120, deadline=None)
 def test_numbers_are_those_of_the_whole_array(
-    seed: int, axes: int, method: str, step: int, min_px: int
+    seed: int, axes: int, method: str, border: bool, step: int, min_px: int
 ) -> None:
-    drawn = draw(seed, axes, border=method == "border")
+    drawn = draw(seed, axes, border=border)
     steps = (step, *(step + 3,) * (axes - 1))
-    options: dict[str, Any] = {"min_px": min_px}
-    if method != "border":
-        options["method"] = method
+    options: dict[str, Any] = {"min_px": min_px, "method": method}
     expected = drawn.expected(**options)
     found = drawn.found(steps, **options)
     np.testing.assert_array_equal(whole(found), expected)

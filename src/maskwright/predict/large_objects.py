@@ -124,7 +124,7 @@ def find_large_objects(
     """
     owner, extents = _pieces(size, predicted, stored, border, steps or STEPS_PX[len(size)])
     if border or method == "watershed":
-        cutting = _Cutting(size, predicted, stored, owner, extents)
+        cutting = _Cutting(size, predicted, stored, owner, extents, method)
         owner, extents = cutting.cut(spacing, max(min_px, SMALLEST_CUT_PX), most_px)
     kept = np.flatnonzero(extents.sizes >= min_px)
     order = kept[np.argsort(extents.first[kept])]
@@ -243,8 +243,10 @@ class _Cutting:
         stored: Numbers,
         owner: NDArray[np.int64],
         extents: Extents,
+        method: str,
     ) -> None:
         self._size, self._predicted, self._stored = size, predicted, stored
+        self._method = method
         self._owner, self._extents = owner, extents
         self._piece_of = np.concatenate([np.zeros(1, np.uint32), (owner + 1).astype(np.uint32)])
         self._added = 0
@@ -288,6 +290,7 @@ class _Cutting:
                 None if certainty_S is None else certainty_S[inner],
                 spacing,
                 None if interior_S is None else interior_S[inner],
+                method=self._method,
             )
             objects = int(cut_S.max())
             if objects == 1:

@@ -5,8 +5,8 @@
     components   every connected piece of a class is an object
     watershed    a piece with several thick parts is cut at the narrow places between them
 
-Where the network tells the insides of objects from their borders, every inside is an object, which
-takes the pixels around it that are nearest to it.
+Where the network tells the insides of objects from their borders, it is their insides that are
+connected or cut, and each takes the pixels around it that are nearest to it.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def find_objects(
         certainty_YX: Probability of each pixel's class, see :func:`certainty`, for ``watershed``.
         spacing: Length of a pixel along each axis, in any unit; 1 by default.
         interior_YX: The insides of the objects of two classes, where they are predicted; the
-            method is then not used. A piece without an inside is one object.
+            method is then for them. A piece without an inside is one object.
 
     Returns:
         A number for each object from 1, 0 where there is none, of the shape of the classes.
@@ -81,6 +81,7 @@ def find_objects(
                 None if certainty_YX is None else certainty_YX[box],
                 spacing,
                 None if interior_YX is None else interior_YX[box],
+                method=method,
             )
             # The first part keeps the number of the piece.
             others = parts > 1
@@ -137,6 +138,8 @@ def cut_piece(
     certainty_YX: NDArray[np.uint16] | None = None,
     spacing: Sequence[float] | None = None,
     interior_YX: NDArray[np.bool_] | None = None,
+    *,
+    method: str = "watershed",
 ) -> NDArray[np.int64]:
     """The objects that a connected piece of a class consists of.
 
@@ -145,6 +148,7 @@ def cut_piece(
         certainty_YX: As for :func:`find_objects`, of the same box.
         spacing: Length of a pixel along each axis.
         interior_YX: The insides of objects, of the same box, where they are predicted.
+        method: With insides alone: whether they are cut too, or every connected one is an object.
 
     Returns:
         A number for each object from 1, 0 outside the piece.
@@ -154,7 +158,12 @@ def cut_piece(
         [[1, 1, 2, 2]]
     """
     if interior_YX is not None:
-        return _grown(interior_YX & inside_YX, inside_YX, spacing)
+        core_YX = interior_YX & inside_YX
+        if method == "watershed" and core_YX.any():
+            seeds = _basins(_relief(core_YX, spacing), core_YX)
+        else:
+            seeds = connected_pieces(core_YX).astype(np.int64)
+        return _grown(seeds, inside_YX, spacing)
     relief_YX = _relief(inside_YX, spacing)
     if certainty_YX is not None:
         relief_YX *= certainty_YX.astype(np.float32) / np.float32(CERTAIN)
@@ -188,13 +197,12 @@ def numbered(objects: NDArray[Any], min_px: int = 0) -> NDArray[np.uint32]:
 
 
 def _grown(
-    interior_YX: NDArray[np.bool_], where: NDArray[np.bool_], spacing: Sequence[float] | None
+    seeds: NDArray[np.int64], where: NDArray[np.bool_], spacing: Sequence[float] | None
 ) -> NDArray[np.int64]:
-    """Insides with the pixels of the piece that are nearest to them."""
+    """Numbered insides with the pixels of the piece that are nearest to them."""
     from scipy import ndimage
     from skimage.segmentation import watershed
 
-    seeds = connected_pieces(interior_YX).astype(np.int64)
     if seeds.max() < 2:
         return where.astype(np.int64)
     every = np.ones((3,) * where.ndim, bool)

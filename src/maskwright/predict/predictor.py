@@ -340,16 +340,28 @@ def gated(found: ImagePrediction, index: int) -> ImagePrediction:
     return replace(found, classes_YX=classes_YX, emptied=bool(member_YX.any()))
 
 
+def inside(p_KYX: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Where interior is more probable than background and border together.
+
+    Example:
+        >>> inside(np.array([[0.1, 0.3], [0.6, 0.4], [0.3, 0.3]], np.float32)).tolist()
+        [True, False]
+    """
+    where: NDArray[np.bool_] = p_KYX[INTERIOR] > 0.5
+    return where
+
+
 def joined(found: ImagePrediction) -> ImagePrediction:
     """The prediction of a network of background, interior and border as one of two classes.
 
-    An object is what is more probably interior or border than background.
+    An object is what is more probably interior or border than background; its inside is what is
+    more probably interior than both others together.
 
     Args:
         found: A prediction with the probabilities of the three classes.
 
     Example:
-        >>> p = np.array([[[0.4, 0.2]], [[0.3, 0.5]], [[0.3, 0.3]]], np.float32)
+        >>> p = np.array([[[0.4, 0.2]], [[0.3, 0.6]], [[0.3, 0.2]]], np.float32)
         >>> both = joined(ImagePrediction(most_probable(p), p))
         >>> both.classes_YX.tolist(), both.interior_YX.tolist()
         ([[1, 1]], [[False, True]])
@@ -362,5 +374,5 @@ def joined(found: ImagePrediction) -> ImagePrediction:
         classes_YX=classes_YX,
         probabilities_KYX=both_KYX,
         levels_YX=tuple(np.minimum(level_YX, 1) for level_YX in found.levels_YX),
-        interior_YX=(found.classes_YX == INTERIOR) & (classes_YX == 1),
+        interior_YX=inside(p_KYX),
     )

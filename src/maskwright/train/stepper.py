@@ -6,10 +6,11 @@ import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from maskwright.config import TrainConfig
 from maskwright.data.augment import apply_augmentation, draw_augmentation
@@ -25,9 +26,9 @@ from maskwright.nn.shared_norm import PartDropout, share_statistics
 from maskwright.nn.unet import UNet, memory_format
 from maskwright.train.distributed import Passes
 from maskwright.train.objective import Objective
+from maskwright.train.optimisers import SLOTS, build_optimisers, set_rate
 from maskwright.train.schedule import average_decay
 
-_OPTIMISER_KEYS = ("exp_avg", "exp_avg_sq", "step")
 # Class ids fill one byte. The number of the object, or the class that shares the pixel with its
 # share, is kept above it, so that both move as one.
 _CLASS_BITS = 8
@@ -90,15 +91,12 @@ class Stepper:
         if compiled != "none":
             self._passes.compile("reduce-overhead" if compiled == "graphs" else "default")
         self._contained = contained
-        decayed = [p for p in network.parameters() if p.ndim > 1]
-        others = [p for p in network.parameters() if p.ndim <= 1]
-        self.optimiser = torch.optim.AdamW(
-            [
-                {"params": decayed, "weight_decay": config.weight_decay},
-                {"params": others, "weight_decay": 0.0},
-            ],
-            lr=config.learning_rate,
-            fused=True,
+        self.optimisers = build_optimisers(
+            network,
+            config.optimiser,
+            learning_rate=config.learning_rate,
+            weight_decay=config.weight_decay,
+            precision=precision,
         )
 
     def prepare(self, patches: Patches, step: int) -> tuple[Tensor, Target]:
@@ -185,21 +183,21 @@ class Stepper:
             for buffer, before in zip(self.network.buffers(), kept, strict=True):
                 buffer.copy_(before)
             raise
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
+        set_rate(self.optimisers, rate)
         norm = float(
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
         )
         if not math.isfinite(norm):
             raise _not_finite("gradient", norm, step)
-        self.optimiser.step()
+        for optimiser in self.optimisers:
+            optimiser.step()
         self._update_average(step)
         return StepResult(value, dice)
 
     def _gradients(self, image_BCS: Tensor, target: Target, step: int) -> tuple[float, float]:
         """Loss and soft Dice of the batch, its parts one after the other; leaves the gradients."""
         self.network.train()
-        self.optimiser.zero_grad(set_to_none=True)
+        self.network.zero_grad(set_to_none=True)
         parts = self.config.accumulate
         rows = len(image_BCS) // parts
         image_BCS = image_BCS.contiguous(memory_format=self.format)
@@ -239,8 +237,12 @@ class Stepper:
         tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
         for name, parameter in self.network.named_parameters():
-            slots = self.optimiser.state.get(parameter, {})
-            tensors |= {f"optimiser.{name}.{key}": slots[key] for key in slots}
+            slots = self._slots(parameter)
+            tensors |= {
+                f"optimiser.{name}.{key}": slot
+                for key, slot in slots.items()
+                if isinstance(slot, Tensor)
+            }
         return tensors
 
     def restore(self, tensors: Mapping[str, Tensor], *, subject: str) -> None:
@@ -251,15 +253,29 @@ class Stepper:
         for name, parameter in self.network.named_parameters():
             slots = {
                 key: tensors[f"optimiser.{name}.{key}"]
-                for key in _OPTIMISER_KEYS
+                for key in SLOTS
                 if f"optimiser.{name}.{key}" in tensors
             }
             if slots:
-                for key in ("exp_avg", "exp_avg_sq"):
-                    slots[key] = slots[key].contiguous(memory_format=_format_of(parameter))
-                self.optimiser.state[parameter] = {
-                    key: slot.to(parameter.device) for key, slot in slots.items()
-                }
+                order = _format_of(parameter)
+                self._slots(parameter).update(
+                    {
+                        key: (slot.contiguous(memory_format=order) if slot.ndim else slot).to(
+                            parameter.device
+                        )
+                        for key, slot in slots.items()
+                    }
+                )
+
+    def _slots(self, parameter: nn.Parameter) -> dict[str, Any]:
+        """What the optimiser that has a weight keeps of it."""
+        own = next(
+            optimiser
+            for optimiser in self.optimisers
+            if any(parameter is p for group in optimiser.param_groups for p in group["params"])
+        )
+        slots: dict[str, Any] = own.state[parameter]
+        return slots
 
 
 def shared_truth(truth_BS: Tensor, blend_BS: Tensor, classes: int) -> Tensor:

@@ -14,7 +14,13 @@ from maskwright.evaluate.uncertainty import TrustSums
 from maskwright.io.sink import LabelStore
 from maskwright.io.stored import Block
 from maskwright.predict.objects import certainty
-from maskwright.predict.predictor import ImagePrediction, distribution, joined, most_probable
+from maskwright.predict.predictor import (
+    ImagePrediction,
+    distribution,
+    inside,
+    joined,
+    most_probable,
+)
 from maskwright.predict.stream import Decided
 from maskwright.resampling import Grid, interpolate_blocks, resample_classes
 from maskwright.workflow.calibrating import Calibration
@@ -38,7 +44,7 @@ class Decider:
         certain: Whether the certainty of each pixel is kept.
 
     Example:
-        >>> p = np.array([[[0.4, 0.2, 0.8]], [[0.3, 0.5, 0.1]], [[0.3, 0.3, 0.1]]], np.float32)
+        >>> p = np.array([[[0.4, 0.2, 0.8]], [[0.3, 0.6, 0.1]], [[0.3, 0.2, 0.1]]], np.float32)
         >>> kept = Decider(2, Calibration(), border=True, certain=True)(p)
         >>> kept.ids_S.tolist(), kept.certainty_S.tolist()
         ([[2, 1, 0]], [[39321, 52428, 52428]])
@@ -69,7 +75,7 @@ class Decider:
         ids_YX = found.classes_YX
         if self.border:
             found = joined(found)
-            ids_YX = np.where(ids_YX == INTERIOR, found.classes_YX, BORDER * found.classes_YX)
+            ids_YX = np.where(inside(p_KYX), INTERIOR, BORDER * found.classes_YX)
         # Sums in half precision do not quite add up to one.
         if self.overlapping or probabilities_KYX.dtype == np.float16:
             p_KYX = distribution(found.probabilities_KYX)

@@ -48,14 +48,14 @@ def write_large_objects(
         OutputError: When something cannot be written.
     """
     work, path = predicted.store.folder / "objects", case.paths[0]
-    method = network.settings.objects
+    method = network.settings.object_method
     make_folder(work, subject=str(case.file))
     found = find_large_objects(
         case.size,
         predicted,
         StoredNumbers(work / "numbers.zarr", case.size),
         method=method,
-        min_px=network.settings.min_object_px,
+        min_px=network.settings.smallest_object_px,
         spacing=source.spacing_mm,
         border=network.predictor.border,
         most_px=fitted.box_px,

@@ -155,7 +155,7 @@ def learn(
     )
     run = Run(folder, config)
     if ranks.first:
-        score_run(run, report, split, events=events)
+        run = score_run(run, report, split, events=events)
     return run
 
 

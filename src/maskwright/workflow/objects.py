@@ -90,8 +90,8 @@ class ObjectFiles:
         certainty_YX = certainty(probabilities_KYX, found.classes_YX)
         objects_YX = find_objects(
             found.classes_YX,
-            method=self._settings.objects,
-            min_px=self._settings.min_object_px,
+            method=self._settings.object_method,
+            min_px=self._settings.smallest_object_px,
             certainty_YX=certainty_YX,
             spacing=image.spacing_mm,
             interior_YX=found.interior_YX,

@@ -198,8 +198,8 @@ def scoring_seconds(
     """What the scores of all images take, from what those of one validation image took.
 
     Args:
-        stages: Seconds of the stages ``calibrating``, ``comparing``, ``baselines``, ``scoring``
-            and ``reporting``.
+        stages: Seconds of the stages ``calibrating``, ``choosing``, ``comparing``, ``baselines``,
+            ``scoring`` and ``reporting``.
         whole_s: Seconds of everything.
         report: The checked data set.
         split: Which image is for what.
@@ -219,6 +219,7 @@ def scoring_seconds(
     further = min(_REPORT_IMAGES, images) - 1
     times = {
         "calibrating": len(split.validation) * larger,
+        "choosing": len(split.validation) * larger,
         "baselines": min(BASELINE_IMAGES, len(split.train)) * larger,
         "scoring": images * larger,
         "reporting": 1 + _REPORT_GROWTH * further,

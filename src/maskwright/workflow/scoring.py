@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,7 @@ from numpy.typing import NDArray
 from maskwright.data import naming
 from maskwright.data.case import Case
 from maskwright.data.check import CheckReport
-from maskwright.data.companions import field_of_view
-from maskwright.data.labelmap import LabelMap, split_ignored
+from maskwright.data.labelmap import LabelMap
 from maskwright.data.split import Split
 from maskwright.evaluate.baseline import Baselines, fit_baselines
 from maskwright.evaluate.calibration import Reliability, ece, reliability
@@ -30,16 +30,16 @@ from maskwright.io.image import Image
 from maskwright.io.registry import write_mask
 from maskwright.nn.checkpoint import read_model
 from maskwright.plan.machine import describe_machine
-from maskwright.predict.objects import find_objects
 from maskwright.predict.predictor import ImagePrediction
 from maskwright.progress import Events
 from maskwright.report.figures import volume_slices, write_overlay, write_panels
 from maskwright.workflow.averaging_gain import measure_gain
-from maskwright.workflow.calibrating import Calibration, Predicted, calibrate
+from maskwright.workflow.calibrating import Calibration, calibrate
+from maskwright.workflow.case_reader import CaseReader
 from maskwright.workflow.evaluation import ONE_STACK, Evaluation
 from maskwright.workflow.fitting import labels_of_images
 from maskwright.workflow.gating import gate_of
-from maskwright.workflow.loading import Truth, both_count, read_truth
+from maskwright.workflow.object_choice import HeldImage, choose_objects, objects_of
 from maskwright.workflow.partitions import PartitionTables
 from maskwright.workflow.predictor import Predictor
 from maskwright.workflow.run import METRICS_FORMAT, Run
@@ -50,18 +50,22 @@ BASELINE_IMAGES = 20
 SECOND_OBSERVER = "second observer"
 
 
-def score_run(run: Run, report: CheckReport, split: Split, *, events: Events) -> Evaluation:
+def score_run(run: Run, report: CheckReport, split: Split, *, events: Events) -> Run:
     """Predict and score the held-out images of a run, with the baselines beside it.
 
-    The validation images choose temperature and thresholds first. Writes ``predictions/``,
-    ``overlays/``, ``calibration.json``, ``metrics.json``, ``figures/`` and the report. Where no
-    image was kept for the test, the validation images are scored, and every output says so.
+    The validation images choose temperature, thresholds and what an object is first. Writes
+    ``predictions/``, ``overlays/``, ``calibration.json``, ``metrics.json``, ``figures/`` and the
+    report. Where no image was kept for the test, the validation images are scored, and every
+    output says so.
 
     Args:
         run: The run.
         report: The checked data set.
         split: Which image is held out.
         events: Where progress is told.
+
+    Returns:
+        The run, with the settings that the validation images chose.
     """
     from maskwright.workflow.reporting import write_report
 
@@ -80,7 +84,7 @@ def score_run(run: Run, report: CheckReport, split: Split, *, events: Events) ->
         # The split keeps slices apart in blocks; as evidence they are one.
         by_name = {name: replace(case, group=naming.STACK) for name, case in by_name.items()}
         events.send("message", text=ONE_STACK)
-    reader = _Reader(run, report, label_map, predictor)
+    reader = CaseReader(run, report, label_map, predictor)
     held = [by_name[name] for name in split.validation]
     if held:
         events.send("busy", stage="calibrating", text="Calibrating on the validation images")
@@ -93,6 +97,10 @@ def score_run(run: Run, report: CheckReport, split: Split, *, events: Events) ->
     else:
         calibration = Calibration()
     calibration.write(run.folder)
+    if label_map.kind == "objects" and label_map.classes == 2 and held:
+        events.send("busy", stage="choosing", text="Choosing how objects are found")
+        drawn = [by_name[name] for name in split.train[:BASELINE_IMAGES]]
+        run = _with_objects_chosen(run, reader, calibration, held, drawn, events)
     events.send("busy", stage="comparing", text="Comparing with the average over mirror images")
     gain = measure_gain(predictor, held, reader.pair, label_map.classes, run.config.train)
     if gain is not None:
@@ -137,59 +145,44 @@ def score_run(run: Run, report: CheckReport, split: Split, *, events: Events) ->
     write_text(run.folder.metrics, json.dumps(metrics, indent=2) + "\n")
     path = write_report(run)
     events.send("report", path=str(path), sentence=summary.sentence(f"{part} image"))
-    return evaluation
+    return run
 
 
-class _Reader:
-    """Reads what belongs to a case: image, truth, region of interest, a second observer."""
+def _with_objects_chosen(
+    run: Run,
+    reader: CaseReader,
+    calibration: Calibration,
+    held: Sequence[Case],
+    drawn: Sequence[Case],
+    events: Events,
+) -> Run:
+    """The run with what finds the objects of its validation images best."""
 
-    def __init__(
-        self,
-        run: Run,
-        report: CheckReport,
-        label_map: LabelMap,
-        predictor: Predictor,
-    ) -> None:
-        self.label_map = label_map
-        self._predictor = predictor
-        self._way = run.config.data.roi
-        folders = {case.roi.parent.name for case in report.cases if case.roi is not None}
-        self.roi_sentence = ""
-        if self._way == "disc":
-            self.roi_sentence = "Only pixels inside the lit disc of each photograph count."
-        elif self._way == "auto" and folders:
-            shown = ", ".join(f"{name}/" for name in sorted(folders))
-            self.roi_sentence = f"Only pixels inside the masks of {shown} count."
+    def images() -> Iterator[HeldImage]:
+        for case in held:
+            image, true = reader.pair(case)
+            found = reader.prediction(image)
+            calibrated_KYX = calibration.apply(found.probabilities_KYX)
+            yield HeldImage(
+                replace(found, probabilities_KYX=calibrated_KYX),
+                true.mask.array[0],
+                image.spacing_mm,
+                true.valid_YX,
+            )
 
-    def truth(self, case: Case, image: Image) -> Truth:
-        """What the case should be, and where pixels count."""
-        truth = read_truth(case, self.label_map, self._way)
-        if self._way != "disc":
-            return truth
-        return replace(truth, valid_YX=both_count(truth.valid_YX, field_of_view(image.array)))
-
-    def pair(self, case: Case) -> tuple[Image, Truth]:
-        """Image and truth of a case."""
-        image = case.read_image()
-        return image, self.truth(case, image)
-
-    def second(self, case: Case) -> NDArray[np.uint8] | None:
-        """What a second person drew, or ``None``."""
-        drawn = case.read_second()
-        if drawn is None:
-            return None
-        return split_ignored(self.label_map.encode(drawn, subject=str(case.second)))[0]
-
-    def prediction(self, image: Image) -> ImagePrediction:
-        """What the network says of an image; its probabilities sum to one at every pixel."""
-        found = self._predictor.predict(image.array, image.spacing_mm)
-        shares_KYX = self._predictor.distribution(found.probabilities_KYX)
-        return replace(found, probabilities_KYX=shares_KYX)
-
-    def predicted(self, case: Case) -> Predicted:
-        """Probabilities, truth and region of one case."""
-        image, truth = self.pair(case)
-        return self.prediction(image).probabilities_KYX, truth.classes_YX, truth.valid_YX
+    sizes_px: list[int] = []
+    for case in drawn:
+        numbers_YX = case.read_mask().array[0]
+        sizes_px += np.unique(numbers_YX[numbers_YX > 0], return_counts=True)[1].tolist()
+    choice = choose_objects(images(), sizes_px, run.config.predict)
+    if choice is None:
+        return run
+    events.send("message", text=choice.sentence())
+    found = {"objects": choice.method, "min_object_px": choice.min_px}
+    predict = run.config.predict.model_copy(update=found)
+    run = Run(run.folder, run.config.model_copy(update={"predict": predict}))
+    run.folder.write_config(run.config)
+    return run
 
 
 def _image_labels(
@@ -209,7 +202,7 @@ class _RunScorer:
     """Predicts, writes and scores one held-out image after the other."""
 
     def __init__(
-        self, run: Run, reader: _Reader, calibration: Calibration, baselines: Baselines
+        self, run: Run, reader: CaseReader, calibration: Calibration, baselines: Baselines
     ) -> None:
         self._run = run
         self._reader = reader
@@ -252,7 +245,9 @@ class _RunScorer:
                 group=case.group,
                 spacing_mm=self._config.spacing_mm or _spacing_of(image, case),
                 config=self._config,
-                prediction_objects=self._objects(found, image),
+                prediction_objects=self._objects(
+                    replace(found, probabilities_KYX=probabilities_KYX), image, numbered=numbered
+                ),
                 truth_objects=objects,
             )
         )
@@ -265,15 +260,15 @@ class _RunScorer:
         )
         _draw(folder.overlays, case.name, image.array, truth, classes_YX, self._classes, valid)
 
-    def _objects(self, found: ImagePrediction, image: Image) -> NDArray[np.uint32] | None:
-        """Predicted objects where the network tells them apart, else connected pieces hold."""
-        if found.interior_YX is None:
+    def _objects(
+        self, found: ImagePrediction, image: Image, *, numbered: bool
+    ) -> NDArray[np.uint32] | None:
+        """Predicted objects where masks number them, else connected pieces hold."""
+        if not numbered:
             return None
-        return find_objects(
-            found.classes_YX,
-            min_px=self._run.config.predict.min_object_px,
-            spacing=image.spacing_mm,
-            interior_YX=found.interior_YX,
+        settings = self._run.config.predict
+        return objects_of(
+            found, image.spacing_mm, settings.object_method, settings.smallest_object_px
         )
 
     def _score_others(
