@@ -40,6 +40,7 @@ _SHARED_TRAIN = (
     "batch",
     "patch_px",
     "loss",
+    "optimiser",
     "learning_rate",
     "find_rate",
     "layout",

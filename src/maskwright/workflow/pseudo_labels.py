@@ -16,12 +16,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from maskwright.data.case import Case
 from maskwright.data.check import CheckReport
@@ -36,9 +34,9 @@ from maskwright.io.durable import make_folder
 from maskwright.io.image import Image
 from maskwright.io.registry import mask_suffix, write_mask
 from maskwright.io.table import Cell, read_table, write_table
-from maskwright.predict.objects import find_objects
 from maskwright.predict.predictor import ImagePrediction
 from maskwright.progress import Events
+from maskwright.workflow.object_choice import objects_of
 from maskwright.workflow.opening import OpenedNetwork
 
 MANIFEST_NAME, LIST_NAME = "manifest.csv", "pseudo_labels.csv"
@@ -123,7 +121,7 @@ def draw_pseudo_labels(
             continue
         known.add(pixel_digest(image.array))
         mask = masks / (name + mask_suffix(paths[0]))
-        write_mask(mask, _drawn(found, p_KYX, label_map, ignore, image))
+        write_mask(mask, _drawn(replace(found, probabilities_KYX=p_KYX), teacher, ignore, image))
         own = Case(name, paths[0], mask, _GROUP + name, tuple(paths[1:]))
         cases.append(_row(own, "train"))
     write_table(folder / LIST_NAME, rows)
@@ -184,22 +182,19 @@ def _ignore_value(label_map: LabelMap) -> int | None:
 
 
 def _drawn(
-    found: ImagePrediction,
-    p_KYX: NDArray[Any],
-    label_map: LabelMap,
-    ignore: int | None,
-    image: Image,
+    found: ImagePrediction, teacher: OpenedNetwork, ignore: int | None, image: Image
 ) -> Image:
     """The mask in the values of the annotated ones; pixels that are not sure do not count."""
+    label_map, settings = teacher.labels, teacher.settings
     if label_map.kind == "objects":
-        objects_YX = find_objects(
-            found.classes_YX, spacing=image.spacing_mm, interior_YX=found.interior_YX
+        objects_YX = objects_of(
+            found, image.spacing_mm, settings.object_method, settings.smallest_object_px
         )
         return Image(objects_YX.astype(np.uint16)[None]).placed_as(image)
     if label_map.kind != "values" or ignore is None:
         return label_map.decode(found.classes_YX).placed_as(image)
     first = np.array([several[0] for several in label_map.values])
-    sure_YX = p_KYX.max(0) >= _SURE
+    sure_YX = found.probabilities_KYX.max(0) >= _SURE
     values_YX = np.where(sure_YX, first[found.classes_YX], ignore)
     dtype = np.uint8 if max(int(first.max()), ignore) <= 255 else np.uint16
     return Image(values_YX.astype(dtype)[None]).placed_as(image)
