@@ -20,8 +20,8 @@ from maskwright.train_config import Optimiser
 SLOTS = ("exp_avg", "exp_avg_sq", "step", "momentum_buffer", "momentum")
 """What optimisers keep of a weight, by the names in a checkpoint."""
 
-RATE_RATIO = 10.0
-"""How many times the learning rate an orthogonal step is long; 4 and 25 were no better."""
+RATE_RATIO = 20.0
+"""How many times the learning rate an orthogonal step is long; 10 and 25 were about as good."""
 
 _MOMENTUM = 0.95
 _NESTEROV_MOMENTUM = 0.99
@@ -94,7 +94,7 @@ class Muon(torch.optim.Optimizer):
 
     M ← 0.95 M + 0.05 G;  W ← (1 − r λ) W − r √max(1, rows / columns) · UVᵀ
 
-    where UΣVᵀ is 0.05 G + 0.95 M as a matrix with a row for each output channel, r ten times the
+    where UΣVᵀ is 0.05 G + 0.95 M as a matrix with a row for each output channel, r twenty times the
     learning rate, and UVᵀ is approached by five rounds of a Newton-Schulz iteration.
 
     Args:
