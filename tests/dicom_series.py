@@ -21,8 +21,13 @@ def write_series(
     spacing_xyz: tuple[float, float, float] = (0.7, 0.9, 2.5),
     origin: tuple[float, float, float] = (-120.0, 33.5, 7.25),
     turn: NDArray[np.float64] = OBLIQUE,
+    series: str = SERIES,
+    slope: float = 1.0,
 ) -> Path:
-    """Write a volume slice by slice, under names that are not in the order of the slices."""
+    """Write a volume slice by slice, under names that are not in the order of the slices.
+
+    With a slope the values are those that are stored, and their intercept is -1024.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     count, spoken = len(values_ZYX), locale.setlocale(locale.LC_CTYPE)
     for z, plane_YX in enumerate(values_ZYX):
@@ -31,13 +36,17 @@ def write_series(
         place = np.array(origin) + turn[:, 2] * spacing_xyz[2] * z
         tags = {
             "0008|0060": "CT",
-            "0020|000d": f"{SERIES}.1",
-            "0020|000e": SERIES,
+            "0020|000d": f"{series}.1",
+            "0020|000e": series,
             "0020|0013": str(z),
             "0020|0032": "\\".join(f"{n:.9f}" for n in place),
             "0020|0037": "\\".join(f"{n:.9f}" for n in turn[:, :2].T.ravel()),
             "0028|0030": f"{spacing_xyz[1]}\\{spacing_xyz[0]}",
         }
+        if slope != 1:
+            image = SimpleITK.Cast(image, SimpleITK.sitkFloat64) * slope - 1024
+            tags |= {"0028|0100": "16", "0028|0101": "16", "0028|0102": "15", "0028|0103": "1"}
+            tags |= {"0028|1053": str(slope), "0028|1052": "-1024"}
         for tag, value in tags.items():
             image.SetMetaData(tag, value)
         writer = SimpleITK.ImageFileWriter()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import locale
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
+from dicom_series import read_series, write_series
 from maskwright.data.files import find_images
 from maskwright.errors import ImageReadError
 from maskwright.io.image import Image
@@ -19,50 +19,10 @@ from maskwright.io.source import open_source
 
 RNG = np.random.default_rng(4)
 VALUES = RNG.integers(0, 2000, (6, 9, 7)).astype(np.int16)
-TURN = np.array([[0.8, -0.6, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, 1.0]])
-TURN = TURN @ np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
-SPACING_XYZ = (0.7, 0.9, 2.5)
-ORIGIN = np.array([-120.0, 33.5, 7.25])
 
 
-def _series(folder: Path, *, series: str = "1.2.826.0.1.3680043.2.1125.1", **options: Any) -> Path:
-    """Write the volume slice by slice, under names that are not in the order of the slices."""
-    turn, slope, intercept = options.get("turn", TURN), options.get("slope", 1), -1024
-    spoken = locale.setlocale(locale.LC_CTYPE)
-    folder.mkdir(parents=True, exist_ok=True)
-    for z, plane in enumerate(VALUES):
-        image = SimpleITK.GetImageFromArray(plane[None])
-        image.SetSpacing(SPACING_XYZ)
-        place = ORIGIN + turn[:, 2] * SPACING_XYZ[2] * z
-        tags = {
-            "0008|0060": "CT",
-            "0020|000d": series + ".1",
-            "0020|000e": series,
-            "0020|0013": str(z),
-            "0020|0032": "\\".join(f"{n:.6f}" for n in place),
-            "0020|0037": "\\".join(f"{n:.6f}" for n in turn[:, :2].T.ravel()),
-            "0028|0030": f"{SPACING_XYZ[1]}\\{SPACING_XYZ[0]}",
-        }
-        for tag, value in tags.items():
-            image.SetMetaData(tag, value)
-        if slope != 1:
-            image = SimpleITK.Cast(image, SimpleITK.sitkFloat64) * slope + intercept
-            stored = {"0028|0100": "16", "0028|0101": "16", "0028|0102": "15", "0028|0103": "1"}
-            scaled = {"0028|1053": str(slope), "0028|1052": str(intercept)}
-            for tag, value in (tags | stored | scaled).items():
-                image.SetMetaData(tag, value)
-        writer = SimpleITK.ImageFileWriter()
-        writer.KeepOriginalImageUIDOn()
-        writer.SetFileName(str(folder / f"IM{(z * 5) % 6}.dcm"))
-        writer.Execute(image)
-    locale.setlocale(locale.LC_CTYPE, spoken)  # GDCM leaves that of C behind, which is ASCII
-    return folder
-
-
-def _reference(folder: Path) -> Any:
-    reader = SimpleITK.ImageSeriesReader()
-    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder)))
-    return reader.Execute()
+def _series(folder: Path, **options: Any) -> Path:
+    return write_series(folder, VALUES, **options)
 
 
 def _code(folder: Path) -> ImageReadError:
@@ -75,7 +35,7 @@ def _code(folder: Path) -> ImageReadError:
 
 def test_a_series_is_one_volume_as_simpleitk_reads_it(tmp_path: Path) -> None:
     folder = _series(tmp_path / "case.1")
-    image, reference = read_image(folder), _reference(folder)
+    image, reference = read_image(folder), read_series(folder)
     assert np.array_equal(image.array[0], VALUES)
     assert np.array_equal(image.array[0], SimpleITK.GetArrayFromImage(reference))
     assert image.geometry is not None
@@ -91,7 +51,7 @@ def test_a_mask_lies_on_its_series_in_simpleitk(tmp_path: Path) -> None:
     image = read_image(folder)
     path = tmp_path / f"mask{mask_suffix(folder)}"
     write_mask(path, Image(image.array > 900).placed_as(image))
-    mask, reference = SimpleITK.ReadImage(str(path)), _reference(folder)
+    mask, reference = SimpleITK.ReadImage(str(path)), read_series(folder)
     assert np.array_equal(SimpleITK.GetArrayFromImage(mask), VALUES > 900)
     for corner in np.ndindex(2, 2, 2):
         index = [int(n) for n in np.array(corner) * (6, 8, 5)]
@@ -111,31 +71,31 @@ def test_blocks_read_their_slices_only(tmp_path: Path) -> None:
     folder = _series(tmp_path / "case")
     source = open_source(folder)
     assert (source.lazy, source.chunks) == (True, (1, 9, 7))
-    (folder / "IM0.dcm").write_bytes((folder / "IM0.dcm").read_bytes()[:-40])  # the first slice
+    (folder / "IM003.dcm").write_bytes((folder / "IM003.dcm").read_bytes()[:-40])  # the first slice
     found = source.read((slice(2, 5), slice(1, 4), slice(0, 7)))
     assert np.array_equal(found[0], VALUES[2:5, 1:4])
-    with pytest.raises(ImageReadError, match=r"IM0\.dcm"):
+    with pytest.raises(ImageReadError, match=r"IM003\.dcm"):
         source.read((slice(0, 1), slice(0, 9), slice(0, 7)))
 
 
 def test_a_missing_slice_is_refused_with_its_neighbours_named(tmp_path: Path) -> None:
     folder = _series(tmp_path / "case")
-    (folder / "IM3.dcm").unlink()  # the fourth slice, between IM4 and IM2
+    (folder / "IM000.dcm").unlink()  # the fourth slice, between IM005 and IM001
     error = _code(folder)
     assert error.code == "dicom-gap"
-    assert "5 mm from IM4.dcm to IM2.dcm" in error.found
+    assert "5 mm from IM005.dcm to IM001.dcm" in error.found
 
 
 def test_a_slice_twice_is_refused(tmp_path: Path) -> None:
     folder = _series(tmp_path / "case")
-    (folder / "copy.dcm").write_bytes((folder / "IM0.dcm").read_bytes())
+    (folder / "copy.dcm").write_bytes((folder / "IM003.dcm").read_bytes())
     assert _code(folder).code == "dicom-gap"
 
 
 def test_two_series_in_one_folder_are_refused_with_a_slice_named(tmp_path: Path) -> None:
     other = _series(tmp_path / "other", series="1.2.826.0.1.3680043.2.1125.7")
     folder = _series(tmp_path / "case")
-    (folder / "x.dcm").write_bytes((other / "IM0.dcm").read_bytes())
+    (folder / "x.dcm").write_bytes((other / "IM003.dcm").read_bytes())
     error = _code(folder)
     assert error.code == "dicom-series"
     assert "x.dcm" in error.found
@@ -144,7 +104,7 @@ def test_two_series_in_one_folder_are_refused_with_a_slice_named(tmp_path: Path)
 def test_a_localiser_among_the_slices_is_named(tmp_path: Path) -> None:
     other = _series(tmp_path / "other", turn=np.eye(3))
     folder = _series(tmp_path / "case")
-    (folder / "x.dcm").write_bytes((other / "IM0.dcm").read_bytes())
+    (folder / "x.dcm").write_bytes((other / "IM003.dcm").read_bytes())
     error = _code(folder)
     assert error.code == "dicom-slice"
     assert error.subject.endswith("x.dcm")
@@ -161,11 +121,11 @@ def test_folders_of_slices_are_found_as_images(tmp_path: Path) -> None:
 
 def test_damaged_slices_end_in_our_errors(tmp_path: Path) -> None:
     folder = _series(tmp_path / "case")
-    whole = (folder / "IM2.dcm").read_bytes()
+    whole = (folder / "IM001.dcm").read_bytes()
     for _ in range(25):
         data = bytearray(whole[: RNG.integers(140, len(whole) + 1)])
         for _ in range(2):
             data[RNG.integers(132, len(data))] = RNG.integers(256)
-        (folder / "IM2.dcm").write_bytes(data)
+        (folder / "IM001.dcm").write_bytes(data)
         with suppress(ImageReadError):
             assert read_image(folder).array.shape[2:] == (9, 7)
