@@ -92,3 +92,4 @@ def test_a_run_keeps_the_choice_and_predicts_by_it(tmp_path: Path) -> None:
     assert mw.open_run(tmp_path / "run").config.predict == run.config.predict
     nuclei = list(run.metrics()["summary"]["classes"].values())[-1]
     assert nuclei["ap"]["pooled"] > 0.9
+    assert "Objects are cut where they are narrow" in (run.path / "report.html").read_text("utf-8")

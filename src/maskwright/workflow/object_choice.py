@@ -13,6 +13,7 @@ from maskwright.config import PredictConfig
 from maskwright.evaluate.objects import Matching, ap, counts_at, match_objects, pool
 from maskwright.predict.objects import certainty, find_objects
 from maskwright.predict.predictor import ImagePrediction
+from maskwright.workflow.reporting import OBJECTS
 
 METHODS = ("components", "watershed")
 # Sizes below which hardly any object of the training images lies.
@@ -67,7 +68,7 @@ at an IoU of 0.5 on 7 validation images, against 0.68 of every connected piece.'
         small = f", and those below {self.min_px} pixels are left out" if self.min_px else ""
         images = f"{self.images} validation image{'' if self.images == 1 else 's'}"
         return (
-            f"Objects are {way}{small}: AP {self.ap:.2f} at an IoU of {_IOU:g} on {images}, "
+            f"{OBJECTS} {way}{small}: AP {self.ap:.2f} at an IoU of {_IOU:g} on {images}, "
             f"against {self.plain:.2f} of every connected piece."
         )
 

@@ -46,7 +46,7 @@ from maskwright.workflow.sections import (
 
 __all__ = ["report", "write_report"]
 
-PSEUDO_LABELS, AVERAGING = "Pseudo-labels:", "Averaging over"
+PSEUDO_LABELS, AVERAGING, OBJECTS = "Pseudo-labels:", "Averaging over", "Objects are"
 """How the sentences begin that tell of masks a network drew, and of the gain of averaging."""
 
 _PACKAGES = ("maskwright", "torch", "numpy", "scipy", "scikit-image", "tifffile", "pillow")
@@ -270,6 +270,7 @@ def _told_later(told: list[str]) -> Iterator[tuple[str, str]]:
         "Stopped early": "early stop",
         PSEUDO_LABELS: "images without masks",
         AVERAGING: "averaging at prediction",
+        OBJECTS: "objects",
     }
     for begins, topic in topics.items():
         newest = next((text for text in reversed(told) if text.startswith(begins)), None)
