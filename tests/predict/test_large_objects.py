@@ -23,7 +23,7 @@ from maskwright.io.space import Geometry
 from maskwright.predict.large_measures import measure_large_objects
 from maskwright.predict.large_objects import LargeObjects, find_large_objects, near_each_other
 from maskwright.predict.object_measures import ObjectMeasures, measure_objects
-from maskwright.predict.objects import certainty, find_objects
+from maskwright.predict.objects import certainty, find_objects, numbered
 from maskwright.predict.outlines import outlines
 
 Block = tuple[slice, ...]
@@ -129,6 +129,8 @@ def test_numbers_are_those_of_the_whole_array(
     found = drawn.found(steps, **options)
     np.testing.assert_array_equal(whole(found), expected)
     assert found.count == expected.max(initial=0)
+    # Small ones may as well be left out when all are known.
+    np.testing.assert_array_equal(numbered(drawn.expected(method=method), min_px), expected)
 
 
 def test_groups_of_pieces_in_many_places_are_cut_as_alone() -> None:

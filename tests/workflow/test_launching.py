@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 
 import maskwright as mw
+import quick_runs
 from maskwright.errors import ConfigError
 from maskwright.workflow.launching import launch
 
-QUICK = ("depth=1", "width=4", "patch_px=32", "batch=2", "validations=1",
-         "train.precision=float32", "train.layout=contiguous", "predict.precision=float32",
-         "evaluate.measures=surface")  # fmt: skip
+QUICK = (*quick_runs.QUICK, "batch=2", "validations=1", "evaluate.measures=surface")
 
 
 @pytest.fixture(scope="module")

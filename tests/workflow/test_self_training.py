@@ -11,21 +11,13 @@ import tifffile
 import torch
 
 import maskwright as mw
+import quick_runs
 from maskwright.data.manifest import read_manifest
 from maskwright.errors import ConfigError
 from maskwright.io.registry import read_mask
 from maskwright.io.table import read_table
 
-QUICK = (
-    "depth=1",
-    "width=4",
-    "patch_px=32",
-    "batch=1",
-    "validations=1",
-    "train.precision=float32",
-    "train.layout=contiguous",
-    "predict.precision=float32",
-)
+QUICK = (*quick_runs.QUICK, "batch=1", "validations=1")
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 import maskwright as mw
+import quick_runs
 from maskwright import geometry
 from maskwright.config import ModelConfig, TrainConfig
 from maskwright.data.case import Case
@@ -23,15 +24,7 @@ from maskwright.workflow.loading import Truth
 from maskwright.workflow.opening import open_network
 from maskwright.workflow.predictor import Predictor
 
-QUICK = (
-    "depth=1",
-    "width=4",
-    "patch_px=32",
-    "batch=1",
-    "train.precision=float32",
-    "train.layout=contiguous",
-    "predict.precision=float32",
-)
+QUICK = (*quick_runs.QUICK, "batch=1")
 
 
 @pytest.fixture(autouse=True, scope="module")

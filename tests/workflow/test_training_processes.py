@@ -12,12 +12,11 @@ from pathlib import Path
 import pytest
 
 import maskwright as mw
+import quick_runs
 from maskwright.errors import ConfigError
 from maskwright.progress import Event, Events
 
-QUICK = ("depth=1", "width=4", "patch_px=32", "batch=2", "validations=2",
-         "train.precision=float32", "train.layout=contiguous", "predict.precision=float32",
-         "evaluate.measures=surface")  # fmt: skip
+QUICK = (*quick_runs.QUICK, "batch=2", "validations=2", "evaluate.measures=surface")
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from maskwright.config import RunConfig
-from maskwright.data.check import CheckReport
 from maskwright.data.folding import split_folds
-from maskwright.data.problem import raise_first_refusal
 from maskwright.data.split import Split, write_split
-from maskwright.data.split_check import check_split
 from maskwright.errors import ConfigError, RunError
 from maskwright.io.durable import make_folder, write_text
 from maskwright.io.run_folder import RunFolder
@@ -27,6 +24,7 @@ from maskwright.workflow.preparing import check_slices
 from maskwright.workflow.reporting import write_report
 from maskwright.workflow.run import Run
 from maskwright.workflow.settings import DEFAULT_MINUTES, given_settings, resolve
+from maskwright.workflow.splitting import refuse_shared
 from maskwright.workflow.training import train
 
 _FORMAT = 1
@@ -192,7 +190,7 @@ def _divide(
         names=report.label_map.names if report.label_map else (),
     )
     for split in splits:
-        _check(split, report)
+        refuse_shared(split, report, expected="folds that share nothing")
     sizes = ", ".join(str(len(split.test)) for split in splits)
     aside = len(report.cases) - len(used)
     events.send(
@@ -201,17 +199,6 @@ def _divide(
         + (f" {aside} images that are kept for the test take no part." if aside else ""),
     )
     return list(splits)
-
-
-def _check(split: Split, report: CheckReport) -> None:
-    problems = check_split(
-        split,
-        report.cases,
-        digests=report.digests,
-        present=report.present,
-        names=report.label_map.names if report.label_map else (),
-    )
-    raise_first_refusal(problems, expected="folds that share nothing")
 
 
 def _resolved(request: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from maskwright.config import PredictConfig
 from maskwright.evaluate.objects import Matching, ap, counts_at, match_objects, pool
-from maskwright.predict.objects import certainty, find_objects
+from maskwright.predict.objects import certainty, find_objects, numbered
 from maskwright.predict.predictor import ImagePrediction
 from maskwright.workflow.reporting import OBJECTS
 
@@ -101,19 +101,24 @@ def choose_objects(
     ways = [(method, limit) for limit in smallest for method in methods]
     if len(ways) == 1:
         return None
-    plain: list[Matching] = []
-    tried: dict[tuple[str, int], list[Matching]] = {way: [] for way in ways}
+    plain = (METHODS[0], 0)
+    tried: dict[tuple[str, int], list[Matching]] = {way: [] for way in (*ways, plain)}
     for image in held:
-        plain.append(_matching(image, METHODS[0], 0))
+        # Which objects are too small is seen when they are known.
+        whole = {
+            method: objects_of(image.found, image.spacing, method, 0)
+            for method in {method for method, _ in tried}
+        }
         for (method, limit), matchings in tried.items():
-            matchings.append(_matching(image, method, limit))
-    scores = {way: ap(counts_at(pool(matchings), _IOU)) for way, matchings in tried.items()}
-    truth = pool(plain)
-    if not truth.truth_ids.size:
+            found_YX = numbered(whole[method], limit)
+            matchings.append(match_objects(found_YX, image.objects_YX, image.valid_YX))
+    pooled = {way: pool(matchings) for way, matchings in tried.items()}
+    if not pooled[plain].truth_ids.size:
         return None
-    method, limit = max(scores, key=scores.__getitem__)
-    before = ap(counts_at(truth, _IOU))
-    return ObjectChoice(method, limit, scores[method, limit], before, len(plain))
+    scores = {way: ap(counts_at(matching, _IOU)) for way, matching in pooled.items()}
+    method, limit = max(ways, key=scores.__getitem__)
+    images = len(tried[plain])
+    return ObjectChoice(method, limit, scores[method, limit], scores[plain], images)
 
 
 def objects_of(
@@ -135,8 +140,3 @@ def objects_of(
         spacing=spacing,
         interior_YX=found.interior_YX,
     )
-
-
-def _matching(image: HeldImage, method: str, min_px: int) -> Matching:
-    predicted_YX = objects_of(image.found, image.spacing, method, min_px)
-    return match_objects(predicted_YX, image.objects_YX, image.valid_YX)

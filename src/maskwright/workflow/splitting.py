@@ -49,6 +49,21 @@ def choose_split(config: RunConfig, report: CheckReport, split_file: str | Path 
             sequence=report.sequence,
             present=report.present,
         )
+    refuse_shared(split, report, expected="parts that share nothing")
+    return split
+
+
+def refuse_shared(split: Split, report: CheckReport, *, expected: str) -> None:
+    """Refuse a split whose parts share images or groups, or lack a class.
+
+    Args:
+        split: Which image is for what.
+        report: The checked data set.
+        expected: What the message says of the parts.
+
+    Raises:
+        DataError: For the first problem.
+    """
     problems = check_split(
         split,
         report.cases,
@@ -56,5 +71,4 @@ def choose_split(config: RunConfig, report: CheckReport, split_file: str | Path 
         present=report.present,
         names=report.label_map.names if report.label_map else (),
     )
-    raise_first_refusal(problems, expected="parts that share nothing")
-    return split
+    raise_first_refusal(problems, expected=expected)
