@@ -85,6 +85,8 @@ class TrainConfig(_Section):
             steps.
         snapshots: Networks of so many last validations are kept, and prediction averages them; 0
             keeps the best one alone.
+        ensemble: So many networks learn one after the other, each from fresh weights with its share
+            of the steps; prediction averages them.
         pseudo_dice: Least Dice that a network expects of a mask it drew for an image without one,
             for that mask to be learnt from.
         precision: Number format of the convolutions; ``auto`` measures.
@@ -121,6 +123,7 @@ class TrainConfig(_Section):
     validations: Annotated[int, Field(ge=1)] = 10
     patience: Annotated[int, Field(ge=0)] = 0
     snapshots: Annotated[int, Field(ge=0, le=100)] = 0
+    ensemble: Annotated[int, Field(ge=1, le=20)] = 1
     pseudo_dice: Share = 0.9
     precision: Precision = "auto"
     layout: Layout = "auto"
@@ -153,6 +156,38 @@ class TrainConfig(_Section):
         ):
             raise ValueError("a whole number of at least 8, or one for each axis as in 40x56x40")
         return tuple(sides) if len(sides) > 1 else sides[0]
+
+    @pydantic.model_validator(mode="after")
+    def _agrees(self) -> TrainConfig:
+        """Refuse what several networks cannot share."""
+        others = {
+            "snapshots": self.snapshots, "patience": self.patience, "start_from": self.start_from
+        }  # fmt: skip
+        found = [f"{name}={value}" for name, value in others.items() if value]
+        if self.ensemble > 1 and found:
+            raise ConfigError(
+                "config-ensemble",
+                "train.ensemble",
+                expected="networks from fresh weights that share all steps evenly",
+                found=" and ".join([f"ensemble={self.ensemble}", *found]),
+                remedy=f"leave one of them out, or set ensemble=1 to keep {found[0]}",
+            )
+        return self
+
+    @property
+    def validations_each(self) -> int:
+        """Validations of each network."""
+        return -(-self.validations // self.ensemble)
+
+    @property
+    def validation_count(self) -> int:
+        """Validations of the whole run: as many as asked for, or so many more that all get alike.
+
+        Example:
+            >>> TrainConfig(ensemble=3, validations=10).validation_count
+            12
+        """
+        return self.ensemble * self.validations_each
 
     def patch_shape(self, dims: int) -> tuple[int, ...]:
         """The size of a patch along each axis.

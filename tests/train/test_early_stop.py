@@ -1,4 +1,4 @@
-"""Early stop and snapshots: what ends a training, and which networks stay."""
+"""Early stop, snapshots, several networks: what ends a training, and which networks stay."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ import torch
 from maskwright.config import ModelConfig, TrainConfig
 from maskwright.data.intensity import measure
 from maskwright.data.sampler import PatchSampler, Source
+from maskwright.errors import ConfigError
 from maskwright.io.run_folder import RunFolder
 from maskwright.nn.checkpoint import read_model
 from maskwright.nn.unet import UNet, build_unet
 from maskwright.progress import Event, Events
+from maskwright.train.advance import Progress
 from maskwright.train.schedule import is_exhausted
 from maskwright.train.stepper import Stepper
-from maskwright.train.trainer import Progress, fit
+from maskwright.train.trainer import fit
 
 MODEL = ModelConfig(depth=1, width=2)
 
@@ -40,7 +42,7 @@ def _fit(folder: Path, dice: list[float], *, resume: bool = False, **train: obje
 
     folder.mkdir(exist_ok=True)
     return fit(
-        Stepper(build_unet(MODEL), config, "channels_last", "float32"), sampler, total_steps=12,
+        Stepper(build_unet(MODEL, seed=0), config, "channels_last", "float32"), sampler, total_steps=12,
         names=("a",), folder=folder, facts={"data_hash": "x"}, validate=validate,
         events=Events([SEEN.append]), resume=resume,
     )  # fmt: skip
@@ -93,3 +95,49 @@ def test_the_networks_of_the_last_validations_stay(tmp_path: Path) -> None:
 def test_a_run_without_snapshots_predicts_with_its_best_network_alone(tmp_path: Path) -> None:
     _fit(tmp_path, [0.3, 0.9, 0.5, 0.6, 0.7, 0.8])
     assert RunFolder(tmp_path).weights() == (tmp_path / "model.safetensors",)
+
+
+def _kept(folder: Path) -> list[dict[str, torch.Tensor]]:
+    return [read_model(path)[0].state_dict() for path in RunFolder(folder).weights()]
+
+
+def test_several_networks_learn_one_after_the_other(tmp_path: Path) -> None:
+    SEEN.clear()
+    progress = _fit(tmp_path, [0.7, 0.4, 0.2, 0.5, 0.9, 0.6], ensemble=3)
+    files = RunFolder(tmp_path).weights()
+    assert [path.name for path in files] == [f"network_0{n}.safetensors" for n in (1, 2, 3)]
+    assert [read_model(path)[1]["step"] for path in files] == [2, 8, 10], "the best of each"
+    assert read_model(tmp_path / "model.safetensors")[1]["step"] == 10, "the best of all"
+    assert (progress.network, progress.first_step, progress.step) == (2, 8, 12)
+    rates = [event["rate"] for event in SEEN if event["kind"] == "step"]
+    assert rates[:4] == rates[4:8] == rates[8:], "each has a schedule of its own"
+    assert rates[0] == max(rates)
+    assert sum("begins, from fresh weights" in e.get("text", "") for e in SEEN) == 2
+    first, second, third = _kept(tmp_path)
+    assert all(
+        any(not torch.equal(a[name], b[name]) for name in a)
+        for a, b in ((first, second), (second, third))
+    )
+
+
+@pytest.mark.parametrize("validations", [1, 2, 3])
+def test_several_networks_go_on_where_they_were(tmp_path: Path, validations: int) -> None:
+    dice = [0.7, 0.4, 0.2, 0.5, 0.9, 0.6]
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    _fit(whole, dice, ensemble=3)
+    # The validation that is missing ends the first attempt, a part of a network before or after.
+    with pytest.raises(StopIteration):
+        _fit(stopped, dice[:validations], ensemble=3)
+    progress = _fit(stopped, dice[validations:], ensemble=3, resume=True)
+    assert progress.step == 12
+    for one, other in zip(_kept(whole), _kept(stopped), strict=True):
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize(
+    "setting", [{"snapshots": 2}, {"patience": 3}, {"start_from": "runs/a"}]
+)  # fmt: skip
+def test_several_networks_share_all_steps(setting: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match="ensemble=2") as caught:
+        TrainConfig(ensemble=2, **setting)  # type: ignore[arg-type]
+    assert caught.value.code == "config-ensemble"

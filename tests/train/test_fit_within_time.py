@@ -14,9 +14,10 @@ from maskwright.data.sampler import PatchSampler, Source
 from maskwright.errors import Interrupted
 from maskwright.nn.unet import UNet, build_unet
 from maskwright.progress import Event, Events
+from maskwright.train.advance import Progress
 from maskwright.train.pace import Pace
 from maskwright.train.stepper import Stepper
-from maskwright.train.trainer import Progress, fit
+from maskwright.train.trainer import fit
 
 CONFIG = TrainConfig(batch=1, patch_px=16, validations=4, seed=3)
 

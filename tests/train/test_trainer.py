@@ -21,8 +21,9 @@ from maskwright.loss_terms import TERMS
 from maskwright.nn.checkpoint import read_checkpoint, read_model
 from maskwright.nn.unet import UNet, build_unet
 from maskwright.progress import Event, Events
+from maskwright.train.advance import Progress
 from maskwright.train.stepper import Stepper
-from maskwright.train.trainer import Progress, fit
+from maskwright.train.trainer import fit
 
 MODEL = ModelConfig(depth=1, width=4, dropout=0.2)
 CONFIG = TrainConfig(steps=12, batch=2, patch_px=32, validations=4, seed=3)

@@ -102,7 +102,7 @@ def test_networks_of_every_kind_can_be_quantised(model: ModelConfig) -> None:
     facts = ModelFacts(model, DataConfig(labels=(("none", 0), ("cell", 255))))
     shape = (1, 1, *(16,) * model.dims)
     batch = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    content = int8_bytes(OtherEngines(network, facts).onnx("openvino"), [batch])
+    content = int8_bytes(OtherEngines(network, facts).onnx("openvino")[0], [batch])
     made = Int8(content, (ImageLoss("a", 1, 1),), 1, "", "")
     others = OtherEngines(network, replace(facts, predict=PredictConfig(precision="int8")), made)
     (found,) = (engine(batch) for engine in others.build("openvino").values())

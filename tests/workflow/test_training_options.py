@@ -1,4 +1,4 @@
-"""Options of one training: a rate that is looked for, snapshots, the gain of averaging."""
+"""Options of one training: a rate looked for, snapshots, several networks, averaging."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ import quick_runs
 from maskwright import geometry
 from maskwright.config import ModelConfig, TrainConfig
 from maskwright.data.case import Case
+from maskwright.errors import RunError
 from maskwright.io.registry import read_image
 from maskwright.nn.checkpoint import read_model
 from maskwright.predict.predictor import Found
-from maskwright.progress import read_events
+from maskwright.progress import Event, Events, read_events
 from maskwright.tiling import TileRule
 from maskwright.workflow.averaging_gain import measure_gain
 from maskwright.workflow.loading import Truth
@@ -90,6 +91,46 @@ def test_prediction_averages_the_snapshots(run: mw.Run, data: Path) -> None:
     ]
     np.testing.assert_allclose(found, np.mean(apart, 0), atol=1e-5)
     assert "the mean of 2 snapshots" in run.folder.report.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def several(data: Path) -> mw.Run:
+    return mw.train(
+        data,
+        data.parent / "several",
+        steps=8,
+        labels="cell=0,membrane=255",
+        settings=("ensemble=2", "validations=3", *QUICK),
+    )
+
+
+def test_prediction_averages_networks_that_learnt_one_after_the_other(
+    several: mw.Run, data: Path, tmp_path: Path
+) -> None:
+    files = several.folder.weights()
+    assert [path.name for path in files] == ["network_01.safetensors", "network_02.safetensors"]
+    events = list(read_events(several.folder.events))
+    assert [e["step"] for e in events if e["kind"] == "validation"] == [2, 4, 6, 8]
+    image = read_image(next((data / "images").iterdir()))
+    found = open_network(several.path).predictor.predict(image.array).probabilities_KYX
+    apart = [
+        Predictor.build(read_model(path)[0], several.config.predict, data=several.config.data)
+        .predict(image.array)
+        .probabilities_KYX
+        for path in files
+    ]
+    np.testing.assert_allclose(found, np.mean(apart, 0), atol=1e-5)
+    assert "the mean of 2 networks" in several.folder.report.read_text(encoding="utf-8")
+
+
+def test_what_needs_one_network_says_so_of_several(several: mw.Run, tmp_path: Path) -> None:
+    told: list[Event] = []
+    exported = mw.export(several.path, tmp_path / "cells.pt", events=Events([told.append]))
+    assert exported.files[0].is_file()
+    assert "averages 2 networks" in next(e for e in told if e["kind"] == "warning")["text"]
+    with pytest.raises(RunError, match="ensemble=1") as caught:
+        mw.quantise(several.path)
+    assert caught.value.code == "run-of-several"
 
 
 def test_the_report_says_what_averaging_over_mirror_images_gains(run: mw.Run) -> None:

@@ -33,7 +33,8 @@ class RunFolder:
         calibration.json     what the validation images say of the probabilities
         int8.onnx            the network in integers of 8 bits
         int8.json            the Dice that it loses by them
-        snapshots/           the networks that prediction averages, where several are kept
+        ensemble/            the networks that prediction averages, where several learnt
+        snapshots/           likewise, where those of several validations are kept
         figures/             the report's charts as SVG and PNG
         tensorboard/         curves and pictures for TensorBoard, where asked for
         report.html          one self-contained file
@@ -134,6 +135,11 @@ class RunFolder:
         return self.path / "snapshots"
 
     @property
+    def ensemble(self) -> Path:
+        """Networks that learnt one after the other, where there are several."""
+        return self.path / "ensemble"
+
+    @property
     def folds(self) -> Path:
         """Which image is held out in which fold; only a run of several folds has it."""
         return self.path / "folds.json"
@@ -155,7 +161,8 @@ class RunFolder:
         if self.folds.is_file():
             count = len(self.read_json(self.folds)["folds"])
             return tuple(path for n in range(1, count + 1) for path in self.fold(n).weights())
-        return tuple(sorted(self.snapshots.glob("step_*.safetensors"))) or (self.model,)
+        members = sorted(self.ensemble.glob("network_*.safetensors"))
+        return tuple(members or sorted(self.snapshots.glob("step_*.safetensors"))) or (self.model,)
 
     def refuse_folds(self) -> None:
         """Refuse a run of several folds where one network is needed.
@@ -170,6 +177,22 @@ class RunFolder:
                 expected="a run of one network",
                 found=f"the networks of {len(self.read_json(self.folds)['folds'])} folds",
                 remedy=f"name one of them, such as {self.fold(1).path}",
+            )
+
+    def refuse_several(self) -> None:
+        """Refuse a run whose prediction averages networks where one is needed.
+
+        Raises:
+            RunError: ``run-of-several``.
+        """
+        count = len(self.weights())
+        if count > 1:
+            raise RunError(
+                "run-of-several",
+                str(self.path),
+                expected="a run of one network",
+                found=f"{count} networks, whose probabilities prediction averages",
+                remedy="train one alone with --set ensemble=1 and without --set snapshots",
             )
 
     def read_config(self) -> RunConfig:

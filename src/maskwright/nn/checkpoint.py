@@ -176,6 +176,21 @@ def write_snapshot(folder: Path, network: UNet, facts: Mapping[str, Any], *, kep
     return path
 
 
+def write_member(folder: Path, number: int, network: UNet, facts: Mapping[str, Any]) -> Path:
+    """Write one of several networks that prediction averages, over an earlier state of it.
+
+    Args:
+        folder: The run's ``ensemble/``.
+        number: From 1.
+        network: The network.
+        facts: What is written beside the weights.
+    """
+    folder.mkdir(exist_ok=True)
+    path = folder / f"network_{number:02d}.safetensors"
+    write_model(path, network, facts)
+    return path
+
+
 def read_checkpoint(folder: Path) -> tuple[State | None, list[str]]:
     """The newest usable resume state, and a sentence for each damaged one passed over.
 

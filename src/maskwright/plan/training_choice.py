@@ -83,7 +83,7 @@ def _choose_steps(board: Board) -> None:
     measured = board.machine.step_of(board.config.model.width)
     if board.steps is None and board.minutes is not None and measured is not None:
         each_s = (board.machine.predict_s_per_megapixel or 0) * board.facts.pixels[1] / 1e6
-        left_s = rules.TRAINING_SHARE * 60 * board.minutes - train.validations * each_s
+        left_s = rules.TRAINING_SHARE * 60 * board.minutes - train.validation_count * each_s
         board.steps = max(1, int(left_s / max(measured.step_s, 1e-9)))
         board.note(
             "train.steps", board.steps,

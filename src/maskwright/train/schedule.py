@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 
-def learning_rate(step: float, total: int, peak: float, warmup_share: float) -> float:
+def learning_rate(step: float, total: float, peak: float, warmup_share: float) -> float:
     """Linear warm-up, then half a cosine down to zero.
 
     Args:

@@ -23,7 +23,7 @@ from maskwright.nn.checkpoint import load_tensors
 from maskwright.nn.loss_target import Target, class_shares
 from maskwright.nn.ranks import ALONE, Ranks
 from maskwright.nn.shared_norm import PartDropout, share_statistics
-from maskwright.nn.unet import UNet, memory_format
+from maskwright.nn.unet import UNet, build_unet, memory_format
 from maskwright.train.distributed import Passes
 from maskwright.train.objective import Objective
 from maskwright.train.optimisers import SLOTS, build_optimisers, set_rate
@@ -91,13 +91,30 @@ class Stepper:
         if compiled != "none":
             self._passes.compile("reduce-overhead" if compiled == "graphs" else "default")
         self._contained = contained
-        self.optimisers = build_optimisers(
-            network,
-            config.optimiser,
-            learning_rate=config.learning_rate,
-            weight_decay=config.weight_decay,
-            precision=precision,
+        self.optimisers = self._fresh_optimisers()
+        self.first_step = 0
+
+    def _fresh_optimisers(self) -> tuple[torch.optim.Optimizer, ...]:
+        return build_optimisers(
+            self.network,
+            self.config.optimiser,
+            learning_rate=self.config.learning_rate,
+            weight_decay=self.config.weight_decay,
+            precision=self.precision,
         )
+
+    def renew(self, number: int, step: int) -> None:
+        """Begin again with other fresh weights, and with nothing that the optimisers kept.
+
+        Args:
+            number: Which of several networks it is, from 0; decides the weights with the seed.
+            step: Finished updates of all networks.
+        """
+        fresh = build_unet(self.network.config, seed=self.config.seed + number).state_dict()
+        self.network.load_state_dict(fresh)
+        self.average.load_state_dict(fresh)
+        self.optimisers = self._fresh_optimisers()
+        self.first_step = step
 
     def prepare(self, patches: Patches, step: int) -> tuple[Tensor, Target]:
         """A batch as tensors on the device, augmented; seed and step decide how.
@@ -225,7 +242,7 @@ class Stepper:
 
     @torch.no_grad()
     def _update_average(self, step: int) -> None:
-        weight = 1 - average_decay(step, self.config.average)
+        weight = 1 - average_decay(step - self.first_step, self.config.average)
         pairs = zip(
             self.average.state_dict().values(), self.network.state_dict().values(), strict=True
         )

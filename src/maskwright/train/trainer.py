@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,80 +15,22 @@ from maskwright.nn.checkpoint import (
     State,
     read_checkpoint,
     write_checkpoint,
+    write_member,
     write_model,
     write_snapshot,
 )
 from maskwright.nn.ranks import Ranks
 from maskwright.nn.unet import UNet
 from maskwright.progress import Events
+from maskwright.train.advance import Progress
 from maskwright.train.diagnosis import Validation, diagnose
-from maskwright.train.pace import Course, Pace
-from maskwright.train.schedule import is_exhausted, learning_rate, validation_steps
+from maskwright.train.pace import Pace
 from maskwright.train.signals import stop_requests
 from maskwright.train.stepper import Stepper, StepResult
 
 _CHECKPOINT_EVERY_S = 30.0
 _PATIENCE = 3.0
 _WAITING_TOLD = 0.05
-
-
-@dataclass
-class Progress:
-    """How far a run is.
-
-    Args:
-        step: Finished updates.
-        total_steps: Updates of the whole run.
-        best: Best mean Dice of a validation so far.
-        history: All validations.
-        said: Codes of the findings already told.
-        elapsed_s: Training time of this run, interruptions not counted.
-        since: The update from which on ``total_steps`` holds.
-        share: Share of the schedule that was gone by then.
-        pace: What a run within a time knows of it.
-    """
-
-    total_steps: int
-    step: int = 0
-    best: float = -1.0
-    history: list[Validation] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
-    elapsed_s: float = 0.0
-    since: int = 0
-    share: float = 0.0
-    pace: dict[str, float] | None = None
-
-    @property
-    def course(self) -> Course:
-        """Where on its schedule the run is at each update."""
-        return Course(self.total_steps, self.since, self.share)
-
-    def correct(self, total_steps: int) -> None:
-        """Go on with another number of updates; the schedule is stretched or shortened."""
-        course = self.course.corrected(self.step, total_steps)
-        self.total_steps, self.since, self.share = course.total, course.since, course.share
-
-    def next_validation(self, count: int) -> float:
-        """The place on the schedule of the validation that comes next, in updates."""
-        due = validation_steps(self.total_steps, count)
-        return due[min(len(self.history), len(due) - 1)]
-
-    def is_exhausted(self, patience: int) -> bool:
-        """Whether the newest validations brought nothing new, see :func:`is_exhausted`."""
-        return is_exhausted([entry.dice for entry in self.history], patience)
-
-    def to_facts(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self)
-
-    @staticmethod
-    def from_facts(facts: Mapping[str, Any]) -> Progress:
-        """From what :meth:`to_facts` gave."""
-        known = {k: facts[k] for k in ("total_steps", "step", "best", "said", "elapsed_s")}
-        # Older runs kept their number of updates.
-        known |= {k: facts[k] for k in ("since", "share", "pace") if k in facts}
-        history = [Validation.from_facts(entry) for entry in facts["history"]]
-        return Progress(**known, history=history)
 
 
 def rehearse(stepper: Stepper, sampler: PatchSampler, seconds: float, least: int = 5) -> float:
@@ -187,23 +129,19 @@ def fit(
             save(alone=folder.is_dir())
             raise
 
-    patience = settings.patience
     begun = saved = clock()
     waiting_s = 0.0
     with Prefetch(sampler) as batches, stop_requests(lasting=not ranks.alone) as stop:
-        while progress.step < progress.total_steps and not progress.is_exhausted(patience):
+        while progress.step < progress.total_steps and not progress.is_exhausted(settings):
             step, now = progress.step, clock()
+            if progress.next_network(settings) > progress.network:
+                _begin_network(stepper, progress, since, events)
             patches = batches.take(step)
             waited_s = clock() - now
             # Nothing could be drawn before the first.
             waiting_s += waited_s if progress.elapsed_s > before else 0.0
             image, target = stepper.prepare(patches, step)
-            rate = learning_rate(
-                progress.course.position(step),
-                progress.total_steps,
-                settings.learning_rate,
-                settings.warmup_share,
-            )
+            rate = progress.rate(settings)
             try:
                 with keeping():
                     result = stepper.update(image, target, step, rate)
@@ -223,7 +161,7 @@ def fit(
                 waited_s=round(waited_s, 6),
                 elapsed_s=round(progress.elapsed_s, 3),
             )
-            due = progress.next_validation(settings.validations)
+            due = progress.next_validation(settings)
             ended = progress.course.position(progress.step) >= due
             if ended:
                 start = clock()
@@ -246,15 +184,30 @@ def fit(
             if pace is not None and progress.step < progress.total_steps:
                 elapsed_s = before + clock() - begun
                 with keeping():
-                    _correct(progress, pace, elapsed_s, settings.validations, ranks)
+                    _correct(progress, pace, elapsed_s, settings.validation_count, ranks)
     if progress.step < progress.total_steps:
         events.send(
             "message",
-            text=f"Stopped early, at step {progress.step} of {progress.total_steps}: {patience} "
-            "validations in a row brought no new best.",
+            text=f"Stopped early, at step {progress.step} of {progress.total_steps}: "
+            f"{settings.patience} validations in a row brought no new best.",
         )
     _end(progress, waiting_s, progress.elapsed_s - before, events)
     return progress
+
+
+def _begin_network(
+    stepper: Stepper, progress: Progress, since: list[StepResult], events: Events
+) -> None:
+    """Go on with the next of several networks."""
+    progress.network += 1
+    progress.first_step, progress.own_best = progress.step, -1.0
+    since.clear()
+    stepper.renew(progress.network, progress.first_step)
+    events.send(
+        "message",
+        text=f"Network {progress.network + 1} of {stepper.config.ensemble} begins, from fresh "
+        f"weights; the best mean Dice so far is {progress.best:.3f}.",
+    )
 
 
 def _correct(
@@ -302,6 +255,7 @@ def _restore(
         )
     stepper.restore(state.tensors, subject=str(folder / "checkpoints"))
     progress = Progress.from_facts(state.facts)
+    stepper.first_step = progress.first_step
     events.send("message", text=f"Going on after step {progress.step} of {progress.total_steps}.")
     return progress
 
@@ -331,20 +285,13 @@ def _validate(
     progress.history.append(entry)
     told = {**asdict(entry), "dice": dict(zip(names, entry.class_dice, strict=True))}
     events.send("validation", mean_dice=entry.dice, **told)
-    if entry.dice > progress.best:
-        progress.best = entry.dice
-        best_facts = {**facts, "step": entry.step, "validation_dice": entry.dice}
-        if stepper.ranks.first:
-            write_model(folder / "model.safetensors", stepper.average, best_facts)
-    if stepper.config.snapshots and stepper.ranks.first:
-        write_snapshot(
-            folder / "snapshots",
-            stepper.average,
-            {**facts, "step": entry.step, "validation_dice": entry.dice},
-            kept=stepper.config.snapshots,
-        )
+    if stepper.ranks.first:
+        own_facts = {**facts, "step": entry.step, "validation_dice": entry.dice}
+        _keep(stepper, progress, entry.dice, folder, own_facts)
+    progress.best = max(progress.best, entry.dice)
+    progress.own_best = max(progress.own_best, entry.dice)
     findings = diagnose(
-        progress.history,
+        progress.own_history(stepper.config),
         total_steps=progress.total_steps,
         warmup_share=stepper.config.warmup_share,
         names=names,
@@ -353,3 +300,16 @@ def _validate(
         if finding.code not in progress.said:
             progress.said.append(finding.code)
             events.send("warning", code=finding.code, text=finding.text)
+
+
+def _keep(
+    stepper: Stepper, progress: Progress, dice: float, folder: Path, facts: Mapping[str, Any]
+) -> None:
+    """Write the network where it is better than those before, or one of several that stay."""
+    train, network = stepper.config, stepper.average
+    if dice > progress.best:
+        write_model(folder / "model.safetensors", network, facts)
+    if train.ensemble > 1 and dice > progress.own_best:
+        write_member(folder / "ensemble", progress.network + 1, network, facts)
+    if train.snapshots:
+        write_snapshot(folder / "snapshots", network, facts, kept=train.snapshots)

@@ -31,6 +31,7 @@ from maskwright.io.network_file import NetworkFile, open_onnx, open_openvino
 from maskwright.nn.unet import UNet
 from maskwright.plan.machine import fastest
 from maskwright.predict.averaging import passes
+from maskwright.predict.ensemble import mean_engine
 from maskwright.predict.file_engine import file_engine
 from maskwright.predict.predictor import Engine
 from maskwright.progress import Events
@@ -47,11 +48,11 @@ _PRECISIONS = {"openvino": ("bfloat16", "float32", "int8"), "onnx": ("float32",)
 
 @dataclass(frozen=True)
 class OtherEngines:
-    """A network as other libraries than PyTorch run it, without its levels.
+    """A network, or several as one, as other libraries than PyTorch run it, without its levels.
 
     Args:
-        network: A trained network.
-        facts: What is known of it; ``predict`` names engine and number format.
+        networks: A trained network, or several alike whose probabilities are averaged.
+        facts: What is known of them; ``predict`` names engine and number format.
         int8: The network in int8, where there is one.
 
     Example:
@@ -65,15 +66,16 @@ class OtherEngines:
         [('ONNX', (1, 2, 16, 16))]
     """
 
-    network: UNet
+    networks: UNet | Sequence[UNet]
     facts: ModelFacts
     int8: Int8 | None = None
 
     @cached_property
-    def _graph(self) -> Graph:
+    def _graphs(self) -> list[Graph]:
         shape = [axis.smallest + 2 * axis.divisor for axis in self.facts.axes]
-        graph = read_graph(self.network, shape)
-        return graph.only(*(name for name in _OUTPUTS if name in graph.outputs))
+        members = [self.networks] if isinstance(self.networks, UNet) else self.networks
+        graphs = [read_graph(network, shape) for network in members]
+        return [g.only(*(name for name in _OUTPUTS if name in g.outputs)) for g in graphs]
 
     def build(self, engine: str) -> dict[str, Engine]:
         """The engines of a library, one for each number format that the settings leave open.
@@ -102,19 +104,24 @@ class OtherEngines:
                 found=f"predict.precision={asked}",
                 remedy="add --set precision=float32, or choose another engine",
             )
-        contents = {"int8": self.int8.content} if self.int8 else {}
-        plain = self.onnx(engine) if precisions != ["int8"] else b""
-        files = [_OPEN[engine](contents.get(each, plain), each) for each in precisions]
-        return {file.runtime: file_engine(file, self.facts.activation) for file in files}
+        plain = self.onnx(engine) if precisions != ["int8"] else []
+        found = {}
+        for each in precisions:
+            contents = [self.int8.content] if self.int8 and each == "int8" else plain
+            files = [_OPEN[engine](content, each) for content in contents]
+            engines = [file_engine(file, self.facts.activation) for file in files]
+            found[files[0].runtime] = mean_engine(engines)
+        return found
 
-    def onnx(self, engine: str) -> bytes:
-        """The network as ONNX, in float32, as a library computes it best.
+    def onnx(self, engine: str) -> list[bytes]:
+        """Each network as ONNX, in float32, as a library computes it best.
 
         Args:
             engine: ``openvino`` or ``onnx``.
         """
         # OpenVINO's own normalisation loses digits; see write_openvino.
-        return onnx_bytes(self._graph, self.facts, sums_by_axis=engine == "openvino")
+        exact = engine == "openvino"
+        return [onnx_bytes(graph, self.facts, sums_by_axis=exact) for graph in self._graphs]
 
     def available(self) -> dict[str, Engine]:
         """The engines of all libraries that are installed and can run the network."""

@@ -115,9 +115,9 @@ def export(
     if len(folder.weights()) > 1:
         events.send(
             "warning",
-            code="export-snapshots",
-            text=f"Prediction with this run averages {len(folder.weights())} snapshots; the file "
-            "will hold the network of the best validation alone.",
+            code="export-one-of-several",
+            text=f"Prediction with this run averages {len(folder.weights())} networks; the file "
+            "will hold the one of the best validation alone.",
         )
     if kind == "bioimageio" and config.data.target == "border":
         raise ConfigError(

@@ -195,7 +195,7 @@ def _within(config: RunConfig, pace: Pace, ranks: Ranks, events: Events) -> RunC
         pace.training_s,
         step_s=pace.step_s,
         validation_s=pace.validation_s,
-        validations=config.train.validations,
+        validations=config.train.validation_count,
         reserve_s=0.0,
     )
     steps: int = ranks.share(fitting)

@@ -253,8 +253,6 @@ def _open_run(path: Path, asked: Asked) -> OpenedNetwork:
     networks = [read_model(file)[0] for file in folder.weights()]
     network = networks[0]
     model, settings = network.config, asked.over(config.predict)
-    if len(networks) > 1:
-        settings = _for_several(settings, len(networks), path)
     if settings.precision == "int8" and settings.engine == "auto":
         settings = settings.model_copy(update={"engine": "openvino"})
     if asked.levels and model.levels == "none":
@@ -270,7 +268,7 @@ def _open_run(path: Path, asked: Asked) -> OpenedNetwork:
     check_turns(settings.tta, geometry.axes_of(model))
     calibration = Calibration.read(folder)
     facts = ModelFacts(model, config.data, settings, calibration.temperature)
-    others = OtherEngines(network, facts, Int8.find(folder) if len(networks) == 1 else None)
+    others = OtherEngines(networks, facts, Int8.find(folder) if len(networks) == 1 else None)
     if settings.precision == "int8" and others.int8 is None:
         raise Int8.missing(path)
     quicken = _as_it_is
@@ -293,24 +291,6 @@ def _open_run(path: Path, asked: Asked) -> OpenedNetwork:
         predictor = _predictor(engine, name, facts, asked)
     shares = network.fusion.shares() if network.fusion is not None else ()
     return OpenedNetwork(predictor, config.data, calibration, model, shares, settings, quicken)
-
-
-def _for_several(settings: PredictConfig, count: int, path: Path) -> PredictConfig:
-    """The settings with the one library that runs several networks as one.
-
-    Raises:
-        ConfigError: ``engine-several`` where another one is asked for.
-    """
-    if settings.engine not in ("auto", "torch") or settings.precision == "int8":
-        other = settings.engine if settings.engine not in ("auto", "torch") else "int8"
-        raise ConfigError(
-            "engine-several",
-            f"--engine {other}" if other != "int8" else "--set precision=int8",
-            expected=f"PyTorch, which averages the {count} networks of {path}",
-            found=other,
-            remedy="leave it out, or name a run of one network, such as a fold",
-        )
-    return settings.model_copy(update={"engine": "torch"})
 
 
 def _quickened(

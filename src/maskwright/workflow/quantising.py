@@ -56,7 +56,8 @@ def quantise(
 
     Raises:
         RunError: ``int8-no-data`` where the run's images cannot be found, ``int8-no-validation``
-            where it kept none for validation, and what else makes a run unusable.
+            where it kept none for validation, ``run-of-several`` where prediction averages
+            several networks, and what else makes a run unusable.
         MaskwrightError: ``extra-missing`` without OpenVINO or ONNX Runtime.
 
     Example:
@@ -64,6 +65,7 @@ def quantise(
     """
     folder, events = RunFolder(Path(run)), events or Events()
     folder.refuse_folds()
+    folder.refuse_several()
     folder.read_config()
     with folder.lock():
         return _quantise(folder, data, tiles, events)
@@ -75,9 +77,8 @@ def _quantise(folder: RunFolder, data: str | Path | None, tiles: int, events: Ev
     training, validation = _images(folder, config, data)
     facts = ModelFacts(network.config, config.data, config.predict)
     events.send("busy", text=f"Measuring ranges on {tiles} tiles of training images")
-    content = int8_bytes(
-        OtherEngines(network, facts).onnx("openvino"), _tiles(training, config, tiles)
-    )
+    (recorded,) = OtherEngines(network, facts).onnx("openvino")
+    content = int8_bytes(recorded, _tiles(training, config, tiles))
     file = open_openvino(content, subject="the network in int8", precision="int8")
     exact = config.predict.model_copy(update={"precision": "float32", "tta": ()})
     plain = Predictor.build(network, exact, data=config.data)

@@ -16,7 +16,7 @@ from maskwright.data.image_labels import CONTAINS, contained_class
 from maskwright.data.sampler import PatchSampler, Source
 from maskwright.data.split import Split, write_split
 from maskwright.io.run_folder import RunFolder
-from maskwright.nn.checkpoint import write_model, write_snapshot
+from maskwright.nn.checkpoint import write_member, write_model, write_snapshot
 from maskwright.nn.ranks import ALONE, Ranks
 from maskwright.nn.unet import UNet, build_unet
 from maskwright.plan.machine import Numerics, fastest, training_device
@@ -148,7 +148,7 @@ class ScoringRehearsal:
         self._split = split
         self._pace = pace
         self._guess_s = guess_s
-        self._left = run.config.train.validations // 2
+        self._left = run.config.train.validation_count // 2
         minutes = run.config.train.minutes or 0.0
         cost_s = guessed_scoring_s(run.config, report, 2)
         self._worth = bool(split.validation) and cost_s <= _REHEARSAL_SHARE * 60 * minutes
@@ -175,9 +175,13 @@ class ScoringRehearsal:
             folder.write_config(self._run.config)
             write_split(folder.splits, single)
             write_model(folder.model, network, {})
-            kept = min(self._run.config.train.snapshots, self._run.config.train.validations)
+            train = self._run.config.train
+            kept = min(train.snapshots, train.validations)
             for step in range(kept):
                 write_snapshot(folder.snapshots, network, {"step": step}, kept=kept)
+            if train.ensemble > 1:
+                for number in range(train.ensemble):
+                    write_member(folder.ensemble, number, network, {})
             shutil.copy(self._run.folder.events, folder.events)
             begun = time.monotonic()
             score_run(Run(folder, self._run.config), self._report, single, events=Events([stages]))

@@ -251,7 +251,13 @@ def _plan(run: Run, events: list[Event]) -> list[tuple[str, str]]:
 
 
 def _kept_weights(train: TrainConfig) -> Iterator[tuple[str, str]]:
-    if train.snapshots:
+    if train.ensemble > 1:
+        yield (
+            f"the mean of {train.ensemble} networks",
+            "each learnt from fresh weights for its share of the steps; of each, the weights of "
+            f"the best of {train.validations_each} validations",
+        )
+    elif train.snapshots:
         yield (
             f"the mean of {min(train.snapshots, train.validations)} snapshots",
             "the networks of the last validations, whose probabilities are averaged",
@@ -366,11 +372,13 @@ def _model(config: RunConfig, metrics: Mapping[str, Any]) -> dict[str, str]:
         "operations": f"{gigaflops:.1f} GFLOPs for one {'×'.join(map(str, patch))} patch",
         "receptive field": f"{max(a.receptive_field for a in geometry.axes_of(model))} pixels",
         **({"begun with": f"the weights of {start}"} if (start := config.train.start_from) else {}),
-        "weights": _weights(config.train.snapshots, metrics["model_step"]),
+        "weights": _weights(config.train, metrics["model_step"]),
     }
 
 
-def _weights(snapshots: int, step: int | None) -> str:
-    if snapshots:
+def _weights(train: TrainConfig, step: int | None) -> str:
+    if train.ensemble > 1:
+        return f"of {train.ensemble} networks, averaged"
+    if train.snapshots:
         return "of the last validations, averaged" + (f" up to step {step}" if step else "")
     return f"of step {step} (best on validation)" if step else "best on validation"

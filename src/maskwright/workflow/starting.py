@@ -18,8 +18,8 @@ from maskwright.nn.presets import preset as named
 from maskwright.nn.transfer import FOLLOWS_DATA, apply_transfer, plan_transfer
 from maskwright.nn.unet import UNet
 from maskwright.progress import Events
+from maskwright.train.advance import Progress
 from maskwright.train.stepper import Stepper
-from maskwright.train.trainer import Progress
 
 _KINDS = {2: "images", 3: "volumes"}
 
