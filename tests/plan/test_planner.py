@@ -144,9 +144,10 @@ def test_ten_minutes_on_two_cores_give_the_defaults_that_were_measured() -> None
         config = plan_run(PLANES, TWO_CORES, base).config
         usual = base.model_copy(
             update={
+                "model": base.model.model_copy(update={"levels": "fused"}),
                 "train": base.train.model_copy(
                     update={"layout": "channels_last", "precision": "bfloat16"}
-                )
+                ),
             }
         )
         assert config == usual
@@ -155,7 +156,7 @@ def test_ten_minutes_on_two_cores_give_the_defaults_that_were_measured() -> None
 def test_volumes_get_the_defaults_of_volumes() -> None:
     config = plan_run(VOLUMES, MachineFacts(), _base(3, 10)).config
     usual = _base(3, 10)
-    assert config.model == usual.model
+    assert config.model == usual.model.model_copy(update={"levels": "fused"})
     assert config.train.augment == usual.train.augment
     assert config.train.patch_shape(3) == (48, 64, 48)
     assert config.predict == usual.predict

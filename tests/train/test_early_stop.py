@@ -42,8 +42,8 @@ def _fit(folder: Path, dice: list[float], *, resume: bool = False, **train: obje
 
     folder.mkdir(exist_ok=True)
     return fit(
-        Stepper(build_unet(MODEL, seed=0), config, "channels_last", "float32"), sampler, total_steps=12,
-        names=("a",), folder=folder, facts={"data_hash": "x"}, validate=validate,
+        Stepper(build_unet(MODEL, seed=0), config, "channels_last", "float32"), sampler,
+        total_steps=12, names=("a",), folder=folder, facts={"data_hash": "x"}, validate=validate,
         events=Events([SEEN.append]), resume=resume,
     )  # fmt: skip
 

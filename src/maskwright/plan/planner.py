@@ -153,6 +153,7 @@ def choose_network(board: Board) -> None:
         f"Smaller images, or objects of more than {reach} pixels where there are "
         f"{rules.DEEPER_FROM_MINUTES:g} minutes or more.",
     )  # fmt: skip
+    _choose_levels(board)
     _choose_patch(board, room)
     _choose_width(board, room)
     if free:
@@ -164,6 +165,17 @@ def choose_network(board: Board) -> None:
         if single
         else "Batch normalisation trained best in the comparisons, and costs nothing later.",
         "Memory for only one patch a step.",
+    )  # fmt: skip
+
+
+def _choose_levels(board: Board) -> None:
+    if board.config.model.depth == 1:
+        return  # its only level is the final one
+    board.choose(
+        "model.levels", "fused",
+        "Every level of the decoder predicts, and what they say is fused: on most sets that were "
+        "tried this found more in the same time.",
+        "Only --set levels=none, or a preset.",
     )  # fmt: skip
 
 

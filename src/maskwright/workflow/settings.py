@@ -114,7 +114,7 @@ def given_settings(
 
     Example:
         >>> given_settings(preset="small", settings=("batch=2",))
-        {'model.width': '--preset small', 'train.batch': '--set'}
+        {'model.levels': '--preset small', 'model.width': '--preset small', 'train.batch': '--set'}
     """
     from maskwright.nn.presets import PRESETS
 
@@ -123,6 +123,9 @@ def given_settings(
         taken = start.settings()
         given |= {f"{s}.{name}": f"--from {start.name}" for s in taken for name in taken[s]}
         given["data.target"] = f"--from {start.name}"
+    if preset is not None:
+        # A network that was asked for by its name is not to get heads of the plan's.
+        given["model.levels"] = f"--preset {preset}"
     for section, fields in PRESETS.get(preset or "", {}).items():
         given |= {f"{section}.{name}": f"--preset {preset}" for name in fields}
     given |= {setting_path(setting): "--set" for setting in settings}
