@@ -39,17 +39,18 @@ DOCS = HERE.parent / "docs" / "improvements.md"
 PARTS = ("improvements", "scales", "border")
 
 LABELLED = "data.image_labels=contains:{foreground}"
-PLAIN, NORMED, FUSED = "model.norm=none", "model.norm=batch", "model.levels=fused"
+PLAIN, NORMED = "model.norm=none", "model.norm=batch"
+SINGLE, FUSED = "model.levels=none", "model.levels=fused"
 VARIANTS: Mapping[str, tuple[str, ...]] = {
-    "baseline": (PLAIN,),
-    "a": (PLAIN, LABELLED),
+    "baseline": (PLAIN, SINGLE),
+    "a": (PLAIN, SINGLE, LABELLED),
     "b": (PLAIN, FUSED),
-    "c": (NORMED,),
+    "c": (NORMED, SINGLE),
     "abc": (NORMED, LABELLED, FUSED),
-    "c_unscaled": (NORMED, "train.augment.scale=0"),
+    "c_unscaled": (NORMED, SINGLE, "train.augment.scale=0"),
     "c_fused": (NORMED, FUSED),
-    "c_scaled": (NORMED, "train.augment.scale=1"),
-    "c_border": (NORMED, "train.loss=dice+border_ce"),
+    "c_scaled": (NORMED, SINGLE, "train.augment.scale=1"),
+    "c_border": (NORMED, SINGLE, "train.loss=dice+border_ce"),
 }
 SETS_OF_PART = {
     "improvements": tuple(DATA_SETS),
