@@ -153,6 +153,17 @@ def test_ten_minutes_on_two_cores_give_the_defaults_that_were_measured() -> None
         assert config == usual
 
 
+def test_more_time_than_one_network_needs_is_for_several() -> None:
+    def count(minutes: float, *settings: str) -> int:
+        return plan_run(PLANES, slow, _base(2, minutes, *settings)).config.train.ensemble
+
+    slow = replace(TWO_CORES, steps=(StepFacts(16, 0.24), StepFacts(32, 20.0)))
+    assert [count(minutes) for minutes in (2, 10, 30, 300)] == [1, 1, 3, rules.MOST_NETWORKS]
+    assert count(30, "patience=3") == count(30, "snapshots=2") == 1
+    asked = apply_settings(preset("unet", dims=2), ("steps=100000",))
+    assert plan_run(PLANES, MachineFacts(), asked).config.train.ensemble == 1
+
+
 def test_volumes_get_the_defaults_of_volumes() -> None:
     config = plan_run(VOLUMES, MachineFacts(), _base(3, 10)).config
     usual = _base(3, 10)

@@ -58,6 +58,12 @@ STRONGER_FROM_VIEWS = 250.0
 
 STRONGER: Mapping[str, Any] = {"scale": 0.4, "elastic_px": 10.0, "noise": 0.3, "share": 0.5}
 
+NETWORK_UPDATES = 2000
+"""Updates after which a network has learnt what there is to learn: further ones are for another."""
+
+MOST_NETWORKS = 5
+"""How many networks are averaged at most, as prediction takes so many times as long."""
+
 VALIDATING_SHARE = 0.15
 """Share of the time that validations may take."""
 

@@ -35,6 +35,7 @@ def choose_training(board: Board) -> None:
             )  # fmt: skip
     _choose_validations(board)
     _choose_steps(board)
+    _choose_ensemble(board)
     if board.minutes is not None:
         board.choose(
             "train.patience", train.patience,
@@ -97,13 +98,39 @@ def _choose_steps(board: Board) -> None:
         )
 
 
+def _choose_ensemble(board: Board) -> None:
+    """Several networks where one would go on with nothing new to learn."""
+    train, each = board.config.train, rules.NETWORK_UPDATES
+    single = [name for name in ("snapshots", "patience", "start_from") if getattr(train, name)]
+    if single and "train.ensemble" not in board.given:
+        board.note("train.ensemble", 1, f"{single[0]} is for one network.", "Leaving that out.")
+    elif board.minutes is not None and board.steps is not None:
+        count = max(1, min(rules.MOST_NETWORKS, board.steps // each))
+        board.choose(
+            "train.ensemble", count,
+            f"A network learns little more after {each:,} updates; other networks, each from "
+            "fresh weights, and the mean of all gain more.",
+            f"Time for {(count + 1) * each:,} updates."
+            if count < rules.MOST_NETWORKS
+            else f"Time for fewer than {count * each:,} updates.",
+        )  # fmt: skip
+    else:
+        board.choose(
+            "train.ensemble", train.ensemble,
+            "The number of updates was asked for."
+            if board.minutes is None
+            else "No updates were measured.",
+            f"A time for {2 * each:,} updates, with --minutes.",
+        )  # fmt: skip
+
+
 def _choose_changes(board: Board) -> None:
     facts, train = board.facts, board.config.train
     usual = train.augment.model_dump()
     views = 0.0
     if board.steps is not None:
         shape = train.patch_shape(facts.dims)
-        seen = board.steps * train.batch * math.prod(shape)
+        seen = board.steps / train.ensemble * train.batch * math.prod(shape)
         views = seen / max(1, facts.pixels[0])
     stronger = views >= rules.STRONGER_FROM_VIEWS
     reason = f"Each pixel is seen about {views:.0f} times." if views else "It is the usual one."
@@ -154,6 +181,6 @@ def choose_prediction(board: Board) -> None:
         "Only --set tta=flip.",
     )  # fmt: skip
     board.note(
-        "folds", 1, "The whole time is for one network.",
+        "folds", 1, "One part of the images is the test.",
         "--folds 5 tests every image, with a fifth of the time for each network.",
     )  # fmt: skip
