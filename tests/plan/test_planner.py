@@ -174,7 +174,9 @@ def test_volumes_get_the_defaults_of_volumes() -> None:
 
 
 def test_time_for_a_wider_network_widens_it_and_a_slow_machine_narrows_it() -> None:
-    assert plan_run(PLANES, TWO_CORES, _base(2, 30)).config.model.width == 32
+    fast = replace(TWO_CORES, steps=(StepFacts(16, 0.04), StepFacts(32, 0.1)))
+    assert plan_run(PLANES, fast, _base(2, 10)).config.model.width == 32
+    assert plan_run(PLANES, TWO_CORES, _base(2, 30)).config.model.width == 16
     slow = replace(TWO_CORES, steps=(StepFacts(8, 0.5), StepFacts(16, 1.0)))
     assert plan_run(PLANES, slow, _base(2, 10)).config.model.width == 8
     assert plan_run(PLANES, slow, _base(2, 30)).config.model.width == 16
@@ -187,8 +189,8 @@ def test_only_widths_that_may_be_used_are_measured() -> None:
         for steps in (
             (),
             (StepFacts(16, 0.24),),
-            (StepFacts(16, 0.1),),
-            (StepFacts(16, 0.1), StepFacts(32, 0.25)),
+            (StepFacts(16, 0.04),),
+            (StepFacts(16, 0.04), StepFacts(32, 0.1)),
             (StepFacts(16, 2.0),),
             (StepFacts(16, 2.0), StepFacts(8, 1.0)),
         )
@@ -198,7 +200,7 @@ def test_only_widths_that_may_be_used_are_measured() -> None:
 
 
 def test_what_a_person_set_is_left_and_named() -> None:
-    base = _base(2, 30, "width=16", "validations=3", "augment.flip=0")
+    base = _base(2, 100, "width=16", "validations=3", "augment.flip=0")
     given_by = {"model.width": "--set", "train.validations": "--set", "train.augment.flip": "--set"}
     plan = plan_run(PLANES, TWO_CORES, base, given_by)
     assert plan.config.model.width == 16

@@ -17,7 +17,7 @@ CONTEXT = 3.0
 DEEPER_FROM_MINUTES = 30.0
 """Time from which on one more pooling is worth its updates where objects outgrow the context."""
 
-WIDTHS: tuple[tuple[int, int], ...] = ((8, 0), (16, 1500), (32, 2400), (64, 6000))
+WIDTHS: tuple[tuple[int, int], ...] = ((8, 0), (16, 1500), (32, 6000), (64, 12000))
 """Widths, and the updates that must fit so that one is used."""
 
 FULL_MINUTES = 10.0
