@@ -139,14 +139,15 @@ def test_the_same_facts_give_the_same_plan_and_it_survives_being_saved(
 
 
 def test_ten_minutes_on_two_cores_give_the_defaults_that_were_measured() -> None:
-    for minutes in (2, 5, 10):
+    for minutes, changes in ((2, {}), (5, rules.STRONGER), (10, rules.STRONGER)):
         base = _base(2, minutes)
+        augment = base.train.augment.model_copy(update=dict(changes))
         config = plan_run(PLANES, TWO_CORES, base).config
         usual = base.model_copy(
             update={
                 "model": base.model.model_copy(update={"levels": "fused"}),
                 "train": base.train.model_copy(
-                    update={"layout": "channels_last", "precision": "bfloat16"}
+                    update={"layout": "channels_last", "precision": "bfloat16", "augment": augment}
                 ),
             }
         )

@@ -53,7 +53,7 @@ TOUCHING_SHARE = 0.05
 SMALLEST_BORDERED_PX = 8.0
 """Size of objects below which a border would leave no interior."""
 
-STRONGER_FROM_VIEWS = 250.0
+STRONGER_FROM_VIEWS = 40.0
 """How often each pixel is seen before random changes are made stronger."""
 
 STRONGER: Mapping[str, Any] = {"scale": 0.4, "elastic_px": 10.0, "noise": 0.3, "share": 0.5}
