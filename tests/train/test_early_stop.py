@@ -26,7 +26,8 @@ MODEL = ModelConfig(depth=1, width=2)
 
 def _fit(folder: Path, dice: list[float], *, resume: bool = False, **train: object) -> Progress:
     """Train 12 steps with six validations that find these scores."""
-    config = TrainConfig(steps=12, batch=1, patch_px=16, validations=6, **train)  # type: ignore[arg-type]
+    settings = {"steps": 12, "batch": 1, "patch_px": 16, "validations": 6, **train}
+    config = TrainConfig(**settings)  # type: ignore[arg-type]
     classes = np.zeros((24, 24), np.uint8)
     classes[4:14, 6:18] = 1
     image = (classes * 90)[None]
@@ -109,7 +110,7 @@ def test_several_networks_learn_one_after_the_other(tmp_path: Path) -> None:
     assert [read_model(path)[1]["step"] for path in files] == [2, 8, 10], "the best of each"
     assert read_model(tmp_path / "model.safetensors")[1]["step"] == 10, "the best of all"
     assert (progress.network, progress.first_step, progress.step) == (2, 8, 12)
-    rates = [event["rate"] for event in SEEN if event["kind"] == "step"]
+    rates = _rates()
     assert rates[:4] == rates[4:8] == rates[8:], "each has a schedule of its own"
     assert rates[0] == max(rates)
     assert sum("begins, from fresh weights" in e.get("text", "") for e in SEEN) == 2
@@ -132,6 +133,17 @@ def test_several_networks_go_on_where_they_were(tmp_path: Path, validations: int
     assert progress.step == 12
     for one, other in zip(_kept(whole), _kept(stopped), strict=True):
         assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_more_validations_than_updates_leave_every_network_its_share(tmp_path: Path) -> None:
+    SEEN.clear()
+    _fit(tmp_path, [0.5] * 12, ensemble=5, validations=30)
+    assert len(RunFolder(tmp_path).weights()) == 5
+    assert sum("begins, from fresh weights" in e.get("text", "") for e in SEEN) == 4
+
+
+def _rates() -> list[float]:
+    return [event["rate"] for event in SEEN if event["kind"] == "step"]
 
 
 @pytest.mark.parametrize(

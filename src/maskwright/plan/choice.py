@@ -72,6 +72,8 @@ class Plan:
         model, train = self.config.model, self.config.train
         border = ", borders of objects learnt" if self.config.data.target == "border" else ""
         steps = f", about {self.steps} steps" if self.steps is not None else ""
+        if train.ensemble > 1:
+            steps += f" of {train.ensemble} networks together"
         return (
             f"Plan: depth {model.depth}, width {model.width}, patches of "
             f"{_shown(train.patch_px)}, {train.batch} a step{border}{steps}; plan.json tells every "

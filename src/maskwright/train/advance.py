@@ -70,13 +70,13 @@ class Progress:
         """Number of the network that makes the next update.
 
         Example:
-            >>> TrainConfig(ensemble=3, validations=6).validation_count
-            6
+            >>> several = TrainConfig(ensemble=3, validations=6)
             >>> two = [Validation(i, 0.1, 0.9, 0.8, (), (), ()) for i in (50, 100)]
-            >>> Progress(300, 100, history=two).next_network(TrainConfig(ensemble=3, validations=6))
+            >>> Progress(300, 100, history=two).next_network(several)
             1
         """
-        return min(len(self.history) // train.validations_each, train.ensemble - 1)
+        count = min(train.validation_count, self.total_steps)
+        return min(len(self.history) * train.ensemble // count, train.ensemble - 1)
 
     def rate(self, train: TrainConfig) -> float:
         """The learning rate of the next update."""
@@ -85,9 +85,9 @@ class Progress:
         place = max(0.0, self.course.position(self.step) - self.network * length)
         return learning_rate(place, length, train.learning_rate, train.warmup_share)
 
-    def own_history(self, train: TrainConfig) -> list[Validation]:
+    def own_history(self) -> list[Validation]:
         """The validations of the network that learns now."""
-        return self.history[self.network * train.validations_each :]
+        return [entry for entry in self.history if entry.step > self.first_step]
 
     def is_exhausted(self, train: TrainConfig) -> bool:
         """Whether the newest validations brought nothing new, see :func:`is_exhausted`."""

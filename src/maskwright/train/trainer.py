@@ -291,7 +291,7 @@ def _validate(
     progress.best = max(progress.best, entry.dice)
     progress.own_best = max(progress.own_best, entry.dice)
     findings = diagnose(
-        progress.own_history(stepper.config),
+        progress.own_history(),
         total_steps=progress.total_steps,
         warmup_share=stepper.config.warmup_share,
         names=names,
