@@ -75,21 +75,27 @@ def test_the_ramp_leaves_the_network_that_is_trained_alone(data: Path, tmp_path:
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_prediction_averages_the_snapshots(run: mw.Run, data: Path) -> None:
-    files = run.folder.weights()
-    assert [path.name for path in files] == [
-        "step_00000006.safetensors",
-        "step_00000008.safetensors",
-    ]
+def _check_mean(run: mw.Run, data: Path) -> None:
+    """A prediction is the mean of what the networks say one by one."""
     image = read_image(next((data / "images").iterdir()))
     found = open_network(run.path).predictor.predict(image.array).probabilities_KYX
     apart = [
         Predictor.build(read_model(path)[0], run.config.predict, data=run.config.data)
         .predict(image.array)
         .probabilities_KYX
-        for path in files
+        for path in run.folder.weights()
     ]
+    assert len(apart) > 1
     np.testing.assert_allclose(found, np.mean(apart, 0), atol=1e-5)
+
+
+def test_prediction_averages_the_snapshots(run: mw.Run, data: Path) -> None:
+    files = run.folder.weights()
+    assert [path.name for path in files] == [
+        "step_00000006.safetensors",
+        "step_00000008.safetensors",
+    ]
+    _check_mean(run, data)
     assert "the mean of 2 snapshots" in run.folder.report.read_text(encoding="utf-8")
 
 
@@ -105,21 +111,13 @@ def several(data: Path) -> mw.Run:
 
 
 def test_prediction_averages_networks_that_learnt_one_after_the_other(
-    several: mw.Run, data: Path, tmp_path: Path
+    several: mw.Run, data: Path
 ) -> None:
     files = several.folder.weights()
     assert [path.name for path in files] == ["network_01.safetensors", "network_02.safetensors"]
     events = list(read_events(several.folder.events))
     assert [e["step"] for e in events if e["kind"] == "validation"] == [2, 4, 6, 8]
-    image = read_image(next((data / "images").iterdir()))
-    found = open_network(several.path).predictor.predict(image.array).probabilities_KYX
-    apart = [
-        Predictor.build(read_model(path)[0], several.config.predict, data=several.config.data)
-        .predict(image.array)
-        .probabilities_KYX
-        for path in files
-    ]
-    np.testing.assert_allclose(found, np.mean(apart, 0), atol=1e-5)
+    _check_mean(several, data)
     assert "the mean of 2 networks" in several.folder.report.read_text(encoding="utf-8")
 
 
