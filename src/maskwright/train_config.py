@@ -160,10 +160,7 @@ class TrainConfig(_Section):
     @pydantic.model_validator(mode="after")
     def _agrees(self) -> TrainConfig:
         """Refuse what several networks cannot share."""
-        others = {
-            "snapshots": self.snapshots, "patience": self.patience, "start_from": self.start_from
-        }  # fmt: skip
-        found = [f"{name}={value}" for name, value in others.items() if value]
+        found = [f"{name}={getattr(self, name)}" for name in self.for_one_network]
         if self.ensemble > 1 and found:
             raise ConfigError(
                 "config-ensemble",
@@ -173,6 +170,17 @@ class TrainConfig(_Section):
                 remedy=f"leave one of them out, or set ensemble=1 to keep {found[0]}",
             )
         return self
+
+    @property
+    def for_one_network(self) -> tuple[str, ...]:
+        """What is set that several networks cannot share.
+
+        Example:
+            >>> TrainConfig(patience=3).for_one_network
+            ('patience',)
+        """
+        names = ("snapshots", "patience", "start_from")
+        return tuple(name for name in names if getattr(self, name))
 
     @property
     def validations_each(self) -> int:

@@ -40,15 +40,19 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def run(data: Path) -> mw.Run:
+def _trained(data: Path, name: str, *settings: str) -> mw.Run:
     return mw.train(
         data,
-        data.parent / "run",
+        data.parent / name,
         steps=8,
         labels="cell=0,membrane=255",
-        settings=("learning_rate=auto", "validations=4", "snapshots=2", *QUICK),
+        settings=(*settings, *QUICK),
     )
+
+
+@pytest.fixture(scope="module")
+def run(data: Path) -> mw.Run:
+    return _trained(data, "run", "learning_rate=auto", "validations=4", "snapshots=2")
 
 
 def test_a_rate_that_is_left_open_is_found_told_and_drawn(run: mw.Run) -> None:
@@ -101,13 +105,7 @@ def test_prediction_averages_the_snapshots(run: mw.Run, data: Path) -> None:
 
 @pytest.fixture(scope="module")
 def several(data: Path) -> mw.Run:
-    return mw.train(
-        data,
-        data.parent / "several",
-        steps=8,
-        labels="cell=0,membrane=255",
-        settings=("ensemble=2", "validations=3", *QUICK),
-    )
+    return _trained(data, "several", "ensemble=2", "validations=3")
 
 
 def test_prediction_averages_networks_that_learnt_one_after_the_other(

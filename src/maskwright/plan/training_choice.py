@@ -101,7 +101,7 @@ def _choose_steps(board: Board) -> None:
 def _choose_ensemble(board: Board) -> None:
     """Several networks where one would go on with nothing new to learn."""
     train, each = board.config.train, rules.NETWORK_UPDATES
-    single = [name for name in ("snapshots", "patience", "start_from") if getattr(train, name)]
+    single = train.for_one_network
     if single and "train.ensemble" not in board.given:
         board.note("train.ensemble", 1, f"{single[0]} is for one network.", "Leaving that out.")
     elif board.minutes is not None and board.steps is not None:

@@ -16,7 +16,7 @@ from maskwright.data.image_labels import CONTAINS, contained_class
 from maskwright.data.sampler import PatchSampler, Source
 from maskwright.data.split import Split, write_split
 from maskwright.io.run_folder import RunFolder
-from maskwright.nn.checkpoint import write_member, write_model, write_snapshot
+from maskwright.nn.checkpoint import write_member, write_model
 from maskwright.nn.ranks import ALONE, Ranks
 from maskwright.nn.unet import UNet, build_unet
 from maskwright.plan.machine import Numerics, fastest, training_device
@@ -176,12 +176,9 @@ class ScoringRehearsal:
             write_split(folder.splits, single)
             write_model(folder.model, network, {})
             train = self._run.config.train
-            kept = min(train.snapshots, train.validations)
-            for step in range(kept):
-                write_snapshot(folder.snapshots, network, {"step": step}, kept=kept)
-            if train.ensemble > 1:
-                for number in range(train.ensemble):
-                    write_member(folder.ensemble, number, network, {})
+            # As many networks as prediction will average, of either kind.
+            for number in range(max(train.ensemble, min(train.snapshots, train.validations))):
+                write_member(folder.ensemble, number + 1, network, {})
             shutil.copy(self._run.folder.events, folder.events)
             begun = time.monotonic()
             score_run(Run(folder, self._run.config), self._report, single, events=Events([stages]))
